@@ -1,0 +1,157 @@
+"""Every exception and warning that this library raises on purpose.
+
+::
+
+    HiveError
+    ├── RecipeError (ValueError)              a row of metadata is not a valid recipe
+    ├── MetadataUnavailableError (OSError)    neither the Hub nor a local copy could be reached
+    ├── SourceRootError (LookupError)         no folder is configured for a metadata path
+    └── SourceError (OSError)                 a source file cannot give the audio that a recipe asks for
+        ├── SourceNotFoundError (FileNotFoundError)   no file at the resolved location
+        ├── SourceFormatError                         not a format that libsndfile reads
+        ├── EmptySourceError                          no bytes, or no frames
+        ├── TruncatedSourceError                      cut short or damaged: frames cannot be decoded
+        └── ChunkOutOfRangeError                      the chunk ends more than 10 frames past the end
+
+    UnreadableSourceWarning (UserWarning)     a mixture was skipped (``on_error="skip"``)
+
+Each keeps what it knows as attributes (``mix_id``, ``source_id``, ``path``, ``location``, ...), names it in
+its message, and can be pickled, so that it arrives whole from a worker process.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ChunkOutOfRangeError",
+    "EmptySourceError",
+    "HiveError",
+    "MetadataUnavailableError",
+    "RecipeError",
+    "SourceError",
+    "SourceFormatError",
+    "SourceNotFoundError",
+    "SourceRootError",
+    "TruncatedSourceError",
+    "UnreadableSourceWarning",
+]
+
+
+class HiveError(Exception):
+    """Base of all errors raised by this library.
+
+    Example:
+        >>> issubclass(RecipeError, HiveError)
+        True
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RecipeError(HiveError, ValueError):
+    """A row of metadata is not a valid recipe.
+
+    Attributes:
+        where: the file (or other origin) of the row.
+        mix_id: the row's mix_id, if it could be read.
+        source_id: the source at fault, if the fault is in one.
+        field: the field at fault.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        mix_id: str | None = None,
+        source_id: str | None = None,
+        field: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.where = where
+        self.mix_id = mix_id
+        self.source_id = source_id
+        self.field = field
+
+
+class MetadataUnavailableError(HiveError, OSError):
+    """The metadata could be had neither from the Hub nor from a local copy."""
+
+
+class SourceRootError(HiveError, LookupError):
+    """No configured root, or more than one, fits the first component of a metadata path.
+
+    Attributes:
+        path: the metadata path.
+        mix_id: the mixture that needs it, if known.
+        source_id: the source of that mixture, if known.
+        configured: False if no root at all is configured.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        mix_id: str | None = None,
+        source_id: str | None = None,
+        configured: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.mix_id = mix_id
+        self.source_id = source_id
+        self.configured = configured
+
+
+class SourceError(HiveError, OSError):
+    """A source file cannot give the audio that a recipe asks for.
+
+    Attributes:
+        mix_id, source_id: the mixture and its source.
+        path: the path as in the metadata.
+        location: where that path was looked for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        mix_id: str | None = None,
+        source_id: str | None = None,
+        path: str | None = None,
+        location: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.mix_id = mix_id
+        self.source_id = source_id
+        self.path = path
+        self.location = location
+
+
+class SourceNotFoundError(SourceError, FileNotFoundError):
+    """There is no file at the resolved location."""
+
+
+class SourceFormatError(SourceError):
+    """The file is not in a format that libsndfile reads."""
+
+
+class EmptySourceError(SourceError):
+    """The file has no bytes or no frames."""
+
+
+class TruncatedSourceError(SourceError):
+    """The file is cut short or damaged: frames that its header promises cannot be decoded."""
+
+
+class ChunkOutOfRangeError(SourceError):
+    """The chunk ends more than 10 frames past the end of the file, or has no frames at all."""
+
+
+class UnreadableSourceWarning(UserWarning):
+    """Mixtures are skipped because a source cannot be read (``on_error="skip"``)."""

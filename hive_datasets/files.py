@@ -1,0 +1,38 @@
+"""Files and folders that appear only when they are whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_aside(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path to write a file or a folder to; it is renamed to `target` at the end, or removed after an error.
+
+    Where `target` is a folder that another process has finished in the meantime, that one stays.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "a.txt"
+        >>> with written_aside(target) as path:
+        ...     _ = path.write_text("whole")
+        >>> target.read_text()
+        'whole'
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".incomplete", dir=target.parent))
+    try:
+        yield aside / target.name
+        try:
+            os.replace(aside / target.name, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
