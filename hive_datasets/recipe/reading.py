@@ -1,0 +1,189 @@
+"""Reading metadata: parquet and JSON files, one or a folder of them, local or behind any fsspec URL."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import MetadataUnavailableError, RecipeError
+from .parsing import parse_recipe
+from .schema import RECIPE_SCHEMA, Recipe
+from .tables import recipes_from_table, table_from_hub, table_from_recipes
+
+PARQUET_SUFFIXES = (".parquet",)
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+METADATA_SUFFIXES = PARQUET_SUFFIXES + JSON_SUFFIXES
+#: Rows read at once. Small, so that the first mixture comes soon and a resumed stream skips little.
+BATCH_ROWS = 1000
+_READ_CHARACTERS = 1 << 20
+#: No row is that long: past it, text that does not parse is broken, not just incomplete.
+_MAX_ROW_CHARACTERS = 1 << 24
+
+
+def read_recipes(metadata: Any) -> Iterator[Recipe]:
+    """Iterate over the recipes of any metadata.
+
+    Args:
+        metadata: a row (a mapping, or a `Recipe`), a list of rows, or the path or fsspec URL of a parquet,
+            JSON or JSONL file or of a folder of such files (in the order of their names).
+
+    Raises:
+        RecipeError: a row is not a valid recipe.
+        MetadataUnavailableError: there are no such files.
+
+    Example:
+        >>> row = {
+        ...     "mix_id": "sample_00000000", "split": "train", "sample_rate": 44100, "target_duration": 4.0,
+        ...     "num_sources": 1,
+        ...     "sources": {
+        ...         "source_id": ["s1"], "path": ["ESC-50-master/audio/1-59513-A-0.wav"], "label": ["Bark"],
+        ...         "crop_start_second": [0.5], "crop_end_second": [4.5],
+        ...         "chunk_start_second": [0.0], "chunk_end_second": [5.0],
+        ...         "rms_gain": [2.0], "snr_db": [0.0], "applied_weight": [2.0],
+        ...     },
+        ...     "global_normalization_factor": 0.9, "final_max_amplitude": 0.95,
+        ... }
+        >>> [recipe.mix_id for recipe in read_recipes([row])]
+        ['sample_00000000']
+    """
+    if isinstance(metadata, Recipe):
+        yield metadata
+    elif isinstance(metadata, Mapping):
+        yield parse_recipe(metadata)
+    elif isinstance(metadata, (str, os.PathLike)):
+        for file in list_metadata_files(os.fspath(metadata)):
+            for table in read_tables(file):
+                yield from recipes_from_table(table)
+    elif isinstance(metadata, Iterable):
+        for index, row in enumerate(metadata):
+            yield row if isinstance(row, Recipe) else parse_recipe(row, where=f"row {index}")
+    else:
+        raise TypeError(f"metadata must be rows or a path, not {type(metadata).__name__}")
+
+
+def list_metadata_files(path: str) -> list[str]:
+    """The metadata files at `path`: the file itself, or those in and below the folder, by name.
+
+    Raises:
+        MetadataUnavailableError: there are none.
+    """
+    fs, root = fsspec.core.url_to_fs(path)
+    if fs.isfile(root):
+        return [path]
+    found = sorted(file for file in fs.find(root) if is_metadata_file(file))
+    if not found:
+        suffixes = ", ".join(METADATA_SUFFIXES)
+        raise MetadataUnavailableError(f"{path}: no metadata there; looked for {suffixes} in and below it.")
+    return [fs.unstrip_protocol(file) if "://" in path else file for file in found]
+
+
+def is_metadata_file(path: str) -> bool:
+    """Whether the name is that of a parquet or JSON file that can hold recipes."""
+    name = os.path.basename(path)
+    return name.endswith(METADATA_SUFFIXES) and name not in {"dataset_info.json", "dataset_infos.json", "state.json"}
+
+
+def read_tables(file: str) -> Iterator[pa.Table]:
+    """Iterate over one metadata file as checked tables of `RECIPE_SCHEMA`, at most `BATCH_ROWS` rows each."""
+    if file.endswith(PARQUET_SUFFIXES):
+        with fsspec.open(file, "rb") as stream:
+            parquet = open_parquet(stream, file)
+            for row_group in range(parquet.num_row_groups):
+                yield from read_row_group(parquet, file, row_group)
+    else:
+        with fsspec.open(file, "rt", encoding="utf-8") as stream:
+            yield from read_json_tables(stream, file)
+
+
+def open_parquet(stream: IO[bytes], file: str) -> pq.ParquetFile:
+    """Open a parquet file of recipes.
+
+    Raises:
+        RecipeError: it is not parquet, or lacks a column.
+    """
+    try:
+        parquet = pq.ParquetFile(stream)
+    except pa.ArrowInvalid as error:
+        raise RecipeError(f"{file}: not a parquet file: {error}", where=file) from None
+    for name in RECIPE_SCHEMA.names:
+        if name not in parquet.schema_arrow.names:
+            raise RecipeError(f"{file}: column {name!r} is missing", where=file, field=name)
+    return parquet
+
+
+def read_row_group(
+    parquet: pq.ParquetFile, file: str, row_group: int, start: int = 0, stop: int | None = None
+) -> Iterator[pa.Table]:
+    """Iterate over the rows `start` to `stop` of a row group as checked tables of `RECIPE_SCHEMA`."""
+    position = 0
+    for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[row_group], columns=RECIPE_SCHEMA.names):
+        first, last = max(start - position, 0), len(batch) if stop is None else min(stop - position, len(batch))
+        position += len(batch)
+        if first < last:
+            yield table_from_hub(pa.Table.from_batches([batch.slice(first, last - first)]), file)
+        if stop is not None and position >= stop:
+            return
+
+
+def read_json_tables(stream: IO[str], file: str) -> Iterator[pa.Table]:
+    """Iterate over a JSON stream of recipes as tables of `RECIPE_SCHEMA`."""
+    recipes: list[Recipe] = []
+    for row in iterate_json(stream, file):
+        recipes.append(parse_recipe(row, file))
+        if len(recipes) == BATCH_ROWS:
+            yield table_from_recipes(recipes)
+            recipes = []
+    if recipes:
+        yield table_from_recipes(recipes)
+
+
+def iterate_json(stream: IO[str], file: str) -> Iterator[Any]:
+    """Iterate over the objects of a JSON array, of JSON lines, or of a single object, without loading all.
+
+    Raises:
+        RecipeError: the text is not JSON, or ends too early.
+    """
+    decoder = json.JSONDecoder()
+    text, position = "", 0
+    in_array: bool | None = None
+
+    def fail(problem: str) -> RecipeError:
+        return RecipeError(f"{file}: {problem}", where=file)
+
+    while True:
+        while position < len(text) and (text[position].isspace() or text[position] == ","):
+            position += 1
+        if position == len(text):
+            text, position = stream.read(_READ_CHARACTERS), 0
+            if text:
+                continue
+            if in_array:
+                raise fail("the JSON array is not closed: the file is cut short")
+            return
+        if in_array is None:
+            in_array = text[position] == "["
+            if in_array:
+                position += 1
+                continue
+        if in_array and text[position] == "]":
+            if (text[position + 1 :] + stream.read()).strip():
+                raise fail("there is more after the end of the JSON array")
+            return
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            block = stream.read(_READ_CHARACTERS) if len(text) - position < _MAX_ROW_CHARACTERS else ""
+            if not block:
+                raise fail(
+                    f"not valid JSON, or cut short: {error.msg} near {text[position : position + 60]!r}"
+                ) from None
+            text, position = text[position:] + block, 0
+            continue
+        yield value
+        position = end

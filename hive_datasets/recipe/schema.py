@@ -1,0 +1,141 @@
+"""The one schema: a mixture as a recipe, as dataclasses and as Arrow types.
+
+Every reader of metadata ends here and every writer starts here. Seconds, gains and factors are float64, as
+published: rounding them to float32 would move crops by samples.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+SOURCE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("source_id", pa.string()),
+    ("path", pa.string()),
+    ("label", pa.string()),
+    ("crop_start_second", pa.float64()),
+    ("crop_end_second", pa.float64()),
+    ("chunk_start_second", pa.float64()),
+    ("chunk_end_second", pa.float64()),
+    ("rms_gain", pa.float64()),
+    ("snr_db", pa.float64()),
+    ("applied_weight", pa.float64()),
+)
+
+
+def _recipe_fields(sources: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    return [
+        ("mix_id", pa.string()),
+        ("split", pa.string()),
+        ("sample_rate", pa.int32()),
+        ("target_duration", pa.float64()),
+        ("num_sources", pa.int32()),
+        ("sources", sources),
+        ("global_normalization_factor", pa.float64()),
+        ("final_max_amplitude", pa.float64()),
+    ]
+
+
+SOURCE_TYPE = pa.struct(list(SOURCE_FIELDS))
+#: What this library works on: one row a mixture, `sources` a list of structs.
+RECIPE_SCHEMA = pa.schema(_recipe_fields(pa.list_(SOURCE_TYPE)))
+#: The same row as one Arrow value: what the `Mixture` feature stores.
+RECIPE_TYPE = pa.struct(list(RECIPE_SCHEMA))
+#: What the Hub publishes: `sources` a struct of lists.
+HUB_SCHEMA = pa.schema(_recipe_fields(pa.struct([(name, pa.list_(type_)) for name, type_ in SOURCE_FIELDS])))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source of a mixture: which seconds of which file, at which gain.
+
+    Attributes:
+        source_id: "s1", "s2", ... in the order of the mixture.
+        path: metadata path, the corpus' folder name first.
+        label: what is heard.
+        crop_start_second, crop_end_second: the excerpt, in seconds from the start of the chunk.
+        chunk_start_second, chunk_end_second: the chunk, in seconds from the start of the file.
+        rms_gain: linear gain that brings the excerpt to an RMS of 0.1.
+        snr_db: level against source s1 in dB; positive is louder.
+        applied_weight: ``rms_gain * 10 ** (snr_db / 20)``, the linear gain that is applied.
+    """
+
+    source_id: str
+    path: str
+    label: str
+    crop_start_second: float
+    crop_end_second: float
+    chunk_start_second: float
+    chunk_end_second: float
+    rms_gain: float
+    snr_db: float
+    applied_weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One mixture of Hive, as metadata.
+
+    Make one with `parse_recipe`, which checks every field.
+
+    Attributes:
+        mix_id: unique in its split, such as "sample_00000014".
+        split: "train", "validation" or "test".
+        sample_rate: rate in Hz at which the authors rendered it.
+        target_duration: length in seconds.
+        sources: the sources, in order.
+        global_normalization_factor: linear gain on the sum of the weighted sources.
+        final_max_amplitude: peak of the mixture after that gain.
+    """
+
+    mix_id: str
+    split: str
+    sample_rate: int
+    target_duration: float
+    sources: tuple[Source, ...]
+    global_normalization_factor: float
+    final_max_amplitude: float
+
+    @property
+    def num_sources(self) -> int:
+        """How many sources are mixed."""
+        return len(self.sources)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the sources, in order."""
+        return [source.label for source in self.sources]
+
+    @classmethod
+    def from_stored(cls, row: dict[str, Any]) -> Recipe:
+        """Rebuild a recipe from `to_dict`'s result, without checking it again."""
+        return cls(
+            mix_id=row["mix_id"],
+            split=row["split"],
+            sample_rate=row["sample_rate"],
+            target_duration=row["target_duration"],
+            sources=tuple(Source(**source) for source in row["sources"]),
+            global_normalization_factor=row["global_normalization_factor"],
+            final_max_amplitude=row["final_max_amplitude"],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as a row of `RECIPE_SCHEMA`: `sources` is a list of dicts."""
+        sources = [asdict(source) for source in self.sources]
+        return {
+            "mix_id": self.mix_id,
+            "split": self.split,
+            "sample_rate": self.sample_rate,
+            "target_duration": self.target_duration,
+            "num_sources": len(sources),
+            "sources": sources,
+            "global_normalization_factor": self.global_normalization_factor,
+            "final_max_amplitude": self.final_max_amplitude,
+        }
+
+    def to_json(self) -> str:
+        """The recipe as one line of JSON that `parse_recipe` reads back without loss."""
+        return json.dumps(self.to_dict())
