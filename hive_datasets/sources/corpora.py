@@ -1,0 +1,75 @@
+"""The registry of the corpora that Hive draws on; its entries are data, in `metadata/corpora.json`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """One source corpus of Hive.
+
+    Attributes:
+        name: this library's name of it.
+        title: its name in prose.
+        prefix: the first component of its paths in the metadata.
+        aliases: other names that users and the authors write.
+        clips: how many clips Hive's training set draws on.
+        hours: their hours.
+        sampling_rate: native rate in Hz; None where it varies.
+        path: what its metadata paths look like.
+        licence, homepage: where it comes from, and on which terms.
+        packaging: how it is packed for download.
+    """
+
+    name: str
+    title: str
+    prefix: str
+    aliases: tuple[str, ...]
+    clips: int
+    hours: float
+    sampling_rate: int | None
+    path: str
+    licence: str
+    homepage: str
+    packaging: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that stands for this corpus."""
+        return (self.name, self.prefix, *self.aliases)
+
+
+@functools.cache
+def list_corpora() -> tuple[Corpus, ...]:
+    """The corpora of Hive, the largest first.
+
+    Example:
+        >>> [corpus.prefix for corpus in list_corpora()][:3]
+        ['BBC_Sound_Effects', 'AudioSet', 'vggsound']
+    """
+    text = resources.files("hive_datasets.metadata").joinpath("corpora.json").read_text(encoding="utf-8")
+    return tuple(Corpus(**{**entry, "aliases": tuple(entry["aliases"])}) for entry in json.loads(text))
+
+
+def find_corpus(name: str) -> Corpus | None:
+    """The corpus that goes by `name`, upper or lower case and with any of ``-_ `` between words; None if none does.
+
+    Example:
+        >>> find_corpus("esc_50").title
+        'ESC-50'
+    """
+    return _corpora_by_name().get(_fold(name))
+
+
+@functools.cache
+def _corpora_by_name() -> dict[str, Corpus]:
+    return {_fold(name): corpus for corpus in list_corpora() for name in corpus.names}
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()

@@ -1,0 +1,211 @@
+"""Where the user's copies of the corpora lie, and where a metadata path is among them.
+
+Roots come from an argument, from ``HIVE_DATASET_PATHS`` or from a config file, and are looked up when audio is
+read. They are never stored in a table.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import SourceRootError
+from .corpora import find_corpus
+
+ENVIRONMENT_VARIABLE = "HIVE_DATASET_PATHS"
+
+
+@dataclass(frozen=True)
+class Roots:
+    """The folders that hold the corpora: one by one, or all in one folder under their metadata names.
+
+    Attributes:
+        folders: pairs of (name as configured, absolute folder).
+        parent: the one absolute folder that holds all corpora, instead of `folders`.
+        origin: where this was configured, for error messages.
+    """
+
+    folders: tuple[tuple[str, str], ...] = ()
+    parent: str | None = None
+    origin: str = "dataset_paths"
+
+    def locate(self, path: str) -> str:
+        """The file that a metadata path stands for; whether it exists is not looked at.
+
+        The path's first component is matched to a folder by the folder's configured name, by its
+        basename, and by the registry's aliases, in that order.
+
+        Raises:
+            SourceRootError: no folder fits, or several do, or the path would leave its root.
+
+        Example:
+            >>> Roots(folders=(("ESC50", "/data/esc"),)).locate("ESC-50-master/audio/1-59513-A-0.wav")
+            '/data/esc/audio/1-59513-A-0.wav'
+        """
+        first, _, rest = path.partition("/")
+        if not first or not rest or ".." in path.split("/"):
+            message = f"{path!r} is not a metadata path: it must be relative, start with a corpus and not contain '..'"
+            raise SourceRootError(message, path=path)
+        folder = os.path.join(self.parent, first) if self.parent else _match(self, first)
+        return f"{folder}/{rest}"
+
+    def describe(self) -> str:
+        """The configuration in one line, for error messages."""
+        if self.parent:
+            return f"{self.origin}: {self.parent}"
+        return f"{self.origin}: " + ", ".join(f"{name} -> {folder}" for name, folder in self.folders)
+
+
+@functools.lru_cache(maxsize=1024)
+def _match(roots: Roots, component: str) -> str:
+    """The folder for the first component of a metadata path."""
+    corpus = find_corpus(component)
+
+    def has_alias(name: str) -> bool:
+        same_corpus = corpus is not None and find_corpus(name) == corpus
+        return same_corpus or name.casefold() == component.casefold()
+
+    by_rule = {
+        "name": {folder for name, folder in roots.folders if name == component},
+        "basename": {folder for _, folder in roots.folders if os.path.basename(folder) == component},
+        "alias": {folder for name, folder in roots.folders if has_alias(name) or has_alias(os.path.basename(folder))},
+    }
+    for rule, found in by_rule.items():
+        if len(found) == 1:
+            return found.pop()
+        if found:
+            message = f"several source roots fit {component!r} by their {rule}: {', '.join(sorted(found))}"
+            raise SourceRootError(f"{message}. Keep one of them ({roots.describe()}).")
+    names = ", ".join(dict.fromkeys((component, *(corpus.names if corpus else ()))))
+    raise SourceRootError(
+        f"no source root fits {component!r}: no configured name or folder is one of {names}. "
+        f"Configured is {roots.describe()}. Add {json.dumps({component: '/path/to/' + component})}."
+    )
+
+
+def parse_roots(dataset_paths: Any, origin: str = "dataset_paths") -> Roots:
+    """Roots from what a user writes.
+
+    Args:
+        dataset_paths: a mapping of corpus to folder, JSON text or the path of a JSON file with such a mapping
+            (as the authors' ``dataset_paths.json``), or the path of one folder that holds all corpora under
+            their metadata names. ``~`` and ``$VARIABLES`` are expanded; a relative folder is relative to
+            the JSON file that names it, else to the current folder.
+        origin: where it comes from, for error messages.
+
+    Raises:
+        SourceRootError: it is none of these.
+
+    Example:
+        >>> parse_roots('{"AudioSet": "/data/AudioSet"}').folders
+        (('AudioSet', '/data/AudioSet'),)
+    """
+    if isinstance(dataset_paths, Roots):
+        return dataset_paths
+    if isinstance(dataset_paths, Mapping):
+        return _roots_from_mapping(dataset_paths, Path.cwd(), origin)
+    if not isinstance(dataset_paths, (str, os.PathLike)):
+        raise SourceRootError(f"{origin} must be a mapping or a path, not {type(dataset_paths).__name__}")
+    text = os.fspath(dataset_paths)
+    if text.lstrip().startswith("{"):
+        return _roots_from_json(text, Path.cwd(), origin)
+    path = _absolute(text, Path.cwd(), origin)
+    if os.path.isdir(path):
+        return Roots(parent=path, origin=origin)
+    if os.path.isfile(path):
+        return _roots_from_json(Path(path).read_text(encoding="utf-8"), Path(path).parent, f"{origin} ({path})")
+    raise SourceRootError(f"{origin}: {path} is neither a folder nor a JSON file")
+
+
+def _roots_from_json(text: str, base: Path, origin: str) -> Roots:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SourceRootError(f"{origin} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise SourceRootError(f"{origin} must be a JSON object of corpus to folder, not {type(value).__name__}")
+    return _roots_from_mapping(value, base, origin)
+
+
+def _roots_from_mapping(value: Mapping[Any, Any], base: Path, origin: str) -> Roots:
+    for name, folder in value.items():
+        if not isinstance(name, str) or not isinstance(folder, (str, os.PathLike)):
+            raise SourceRootError(f"{origin}: {name!r}: {folder!r} is not a pair of corpus and folder")
+    folders = [(name, _absolute(os.fspath(folder), base, origin)) for name, folder in value.items()]
+    return Roots(folders=tuple(folders), origin=origin)
+
+
+def _absolute(folder: str, base: Path, origin: str) -> str:
+    if "://" in folder:
+        raise SourceRootError(f"{origin}: {folder} is a URL; source roots must be local folders")
+    expanded = os.path.expanduser(os.path.expandvars(folder))
+    return os.path.normpath(os.path.join(base, expanded))
+
+
+def config_file() -> Path:
+    """The user's config file, read when neither an argument nor the environment gives roots."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return Path(base) / "hive-datasets" / "dataset_paths.json"
+
+
+def find_roots(given: Roots | None = None) -> Roots:
+    """The roots in force: `given`, else those of ``HIVE_DATASET_PATHS``, else those of the config file.
+
+    Cheap enough to be called for every mixture, so that a change takes effect at once.
+
+    Raises:
+        SourceRootError: nothing is configured.
+    """
+    if given is not None:
+        return given
+    value = os.environ.get(ENVIRONMENT_VARIABLE)
+    if value:
+        return _parse_cached(value, ENVIRONMENT_VARIABLE, _modified(value), os.getcwd())
+    file = str(config_file())
+    modified = _modified(file)
+    if modified is not None:
+        return _parse_cached(file, "config file", modified, "")
+    example = json.dumps({"AudioSet": "/data/AudioSet", "VGGSound": "/data/vggsound"})
+    raise SourceRootError(
+        "no source roots are configured. Say where your copies of the corpora are with "
+        f"load_dataset(..., dataset_paths={example}), with {ENVIRONMENT_VARIABLE} (JSON text, a JSON file, or a "
+        f"folder that holds all corpora), or in {file}.",
+        configured=False,
+    )
+
+
+def _modified(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mtime_ns
+    except (OSError, ValueError):
+        return None
+
+
+@functools.lru_cache(maxsize=16)
+def _parse_cached(value: str, origin: str, modified: int | None, cwd: str) -> Roots:
+    return parse_roots(value, origin)
+
+
+class _LastGiven:
+    """The roots that the latest ``load_dataset("hive", ...)`` was given: the one piece of process-wide state."""
+
+    roots: Roots | None = None
+
+
+def remember_given_roots(roots: Roots | None) -> None:
+    """Note the argument of a ``load_dataset("hive", dataset_paths=...)`` call; None if it had none."""
+    _LastGiven.roots = roots
+
+
+def last_given_roots() -> Roots | None:
+    """The argument of the latest ``load_dataset("hive", dataset_paths=...)`` call.
+
+    ``cast_column("mixture", Mixture(sampling_rate=16000))`` replaces the feature that knew the argument; the
+    new one takes it from here.
+    """
+    return _LastGiven.roots
