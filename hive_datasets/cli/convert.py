@@ -1,0 +1,83 @@
+"""``hive-datasets convert``: metadata between the Hub's parquet and the authors' JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from ..files import written_aside
+from ..recipe.reading import JSON_SUFFIXES, PARQUET_SUFFIXES, list_metadata_files, read_tables
+from ..recipe.writing import JsonFileWriter, JsonTreeWriter, ParquetFileWriter, ParquetWriter, write_recipes
+
+_DESCRIPTION = """\
+Converts metadata between the layout of the Hub (parquet) and that of the authors (JSON).
+
+IN is a parquet, JSON or JSONL file, or a folder of such files. OUT is
+  a .parquet file     one parquet file in the Hub's schema
+  a .json/.jsonl file one array, or a row a line
+  any other name      a folder: {split}/data.parquet, or the authors' tree
+                      {split}/{n}mix/*.json; by default the one that IN is not
+Every row is checked on the way. Fields that the schema does not know are left out.
+OUT appears when it is whole, and must not exist."""
+
+
+def add_command(commands: Any) -> None:
+    """Add the subcommand to `main`'s parser."""
+    parser = commands.add_parser(
+        "convert",
+        help="convert metadata between parquet and JSON",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="IN", help="metadata to read")
+    parser.add_argument("target", metavar="OUT", type=Path, help="what to write")
+    parser.add_argument("--to", choices=["parquet", "json"], help="what to write into a folder OUT")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert, and say what was written."""
+    target: Path = options.target
+    if target.exists():
+        raise argparse.ArgumentTypeError(f"{target} exists: remove it, or choose another name")
+    files = list_metadata_files(options.source)
+    with written_aside(target) as aside:
+        rows = write_recipes(_read_with_progress(files, options.quiet), _choose_writer(aside, files, options.to))
+        if not aside.exists():  # no rows: an empty folder says so
+            aside.mkdir()
+    print(f"{rows} mixtures written to {target}")
+    return 0
+
+
+def _choose_writer(target: Path, files: list[str], to: str | None) -> Any:
+    suffix = target.suffix.lower()
+    if suffix in PARQUET_SUFFIXES + JSON_SUFFIXES:
+        if to is not None and (to == "parquet") != (suffix in PARQUET_SUFFIXES):
+            raise argparse.ArgumentTypeError(f"--to {to} contradicts the name {target.name}")
+        return ParquetFileWriter(target) if suffix in PARQUET_SUFFIXES else JsonFileWriter(target)
+    to = to or ("json" if files[0].endswith(PARQUET_SUFFIXES) else "parquet")
+    return ParquetWriter(target) if to == "parquet" else JsonTreeWriter(target)
+
+
+def _read_with_progress(files: list[str], quiet: bool) -> Iterator[pa.Table]:
+    with tqdm(total=_count_rows(files), unit=" mixtures", disable=quiet, file=sys.stderr) as progress:
+        for index, file in enumerate(files, start=1):
+            progress.set_postfix_str(f"file {index} of {len(files)}")
+            for table in read_tables(file):
+                yield table
+                progress.update(len(table))
+
+
+def _count_rows(files: list[str]) -> int | None:
+    """The number of rows, which only parquet files tell beforehand."""
+    if all(file.endswith(PARQUET_SUFFIXES) and "://" not in file for file in files):
+        return sum(int(pq.read_metadata(file).num_rows) for file in files)
+    return None

@@ -1,0 +1,33 @@
+"""``hive-datasets``: the command line's entry, one module a subcommand.
+
+Exit codes: 0 done, 1 an error in the data or on the way to it, 2 a mistake in the command, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import HiveError
+from . import convert
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="hive-datasets", description="Tools for Hive's metadata and mixtures.")
+    parser.add_argument("--version", action="version", version=f"hive-datasets {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    convert.add_command(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
+    except (HiveError, OSError) as error:
+        print(f"hive-datasets: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("hive-datasets: interrupted; nothing was left behind", file=sys.stderr)
+        return 130

@@ -1,0 +1,134 @@
+"""The demo's files: sounds under the names of all twelve corpora, and recipes that mix them by Hive's rules."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from huggingface_hub import cached_assets_path
+
+from ..files import written_aside
+from ..mixing import Mixer
+from ..recipe import Recipe, Source
+from ..recipe.tables import table_from_recipes
+from ..recipe.writing import ParquetWriter, write_recipes
+from . import sounds
+
+_RATE = 44100  # of the mixtures, in Hz
+#: split: (mixtures of each number of sources, seconds)
+_SPLITS = {"train": (6, 4.0), "validation": (2, 4.0), "test": (2, 10.0)}
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One generated file: path, label, rate in Hz, seconds, channels, and the function of `sounds` that makes it."""
+
+    path: str
+    label: str
+    sampling_rate: int
+    seconds: float
+    channels: int
+    generator: str
+    options: dict[str, Any]
+
+
+@functools.cache
+def list_sounds() -> tuple[Sound, ...]:
+    """The sounds of the demo, as `metadata/demo_sounds.json` has them."""
+    text = _sounds_file().read_text(encoding="utf-8")
+    return tuple(Sound(**entry) for entry in json.loads(text))
+
+
+def _sounds_file() -> Any:
+    return resources.files("hive_datasets.metadata") / "demo_sounds.json"
+
+
+def demo_folder() -> Path:
+    """The folder of the demo, generated into the user's cache at first use (a second or two, 16 MB).
+
+    Returns:
+        a folder with ``sources/`` (24 sounds in the layout of the twelve corpora) and
+        ``metadata/{train,validation,test}/data.parquet`` (24, 8 and 8 mixtures of 2 to 5 of them).
+
+    Example:
+        >>> sorted(path.name for path in demo_folder().iterdir())
+        ['metadata', 'sources']
+    """
+    code = [Path(__file__), Path(sounds.__file__), _sounds_file()]
+    name = hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()[:12]
+    # the library's own corner of the user's Hugging Face cache
+    folder = cached_assets_path(library_name="hive-datasets", namespace="demo", subfolder="data") / name
+    if not folder.is_dir():
+        with written_aside(folder) as aside:
+            write_sounds(aside / "sources")
+            recipes = draw_recipes(aside / "sources")
+            write_recipes([table_from_recipes(recipes)], ParquetWriter(aside / "metadata"))
+    return folder
+
+
+def write_sounds(folder: Path) -> None:
+    """Generate all sounds below `folder`, 16 bit, at a peak of 0.5."""
+    for index, sound in enumerate(list_sounds()):
+        state = np.random.RandomState(1000 + index)
+        num_samples = round(sound.seconds * sound.sampling_rate)
+        signal = getattr(sounds, sound.generator)(state, sound.sampling_rate, num_samples, **sound.options)
+        channels = [signal, *(0.7 * np.roll(signal, 40 * c) for c in range(1, sound.channels))]
+        frames = np.stack(channels, axis=1)
+        frames *= 0.5 / np.abs(frames).max()
+        file = folder / sound.path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(file, np.rint(frames * 32767).astype(np.int16), sound.sampling_rate)
+
+
+def draw_recipes(folder: Path) -> list[Recipe]:
+    """Draw the mixtures of all splits by Hive's rules.
+
+    Excerpts normalised to an RMS of 0.1, SNR uniform in -5 to 5 dB against the first source, sum at a peak of 0.95.
+
+    Args:
+        folder: where `write_sounds` has written.
+    """
+    recipes = []
+    for seed, (split, (mixtures, seconds)) in enumerate(_SPLITS.items()):
+        draw = random.Random(seed).random  # whose stream Python guarantees
+        for index in range(4 * mixtures):
+            chosen = _choose(2 + index % 4, draw)
+            sources = [_place(sound, f"s{i + 1}", seconds, draw) for i, sound in enumerate(chosen)]
+            recipe = Recipe(f"sample_{index:08d}", split, _RATE, seconds, tuple(sources), 1.0, 0.95)
+            recipes.append(_set_gains(recipe, Mixer(folder), draw))
+    return recipes
+
+
+def _choose(count: int, draw: Callable[[], float]) -> list[Sound]:
+    return sorted(list_sounds(), key=lambda sound: draw())[:count]
+
+
+def _place(sound: Sound, source_id: str, seconds: float, draw: Callable[[], float]) -> Source:
+    """A random chunk of the sound (10 s every 5 s; short files whole), and a random crop of it."""
+    starts = [0.0]
+    while sound.seconds - (starts[-1] + 5.0) >= 5.0 and sound.seconds > 10.1:
+        starts.append(starts[-1] + 5.0)
+    start = starts[int(draw() * len(starts))]
+    end = sound.seconds if sound.seconds <= 10.1 else min(start + 10.0, sound.seconds)
+    crop = int(draw() * max(0.0, end - start - seconds) * _RATE) / _RATE
+    return Source(source_id, sound.path, sound.label, crop, crop + seconds, start, end, 1.0, 0.0, 1.0)
+
+
+def _set_gains(recipe: Recipe, mixer: Mixer, draw: Callable[[], float]) -> Recipe:
+    sources: list[Source] = []
+    for source, excerpt in zip(recipe.sources, mixer(recipe)["sources"], strict=True):
+        snr_db = 0.0 if not sources else 10 * draw() - 5
+        rms_gain = 0.1 / float(np.sqrt(np.mean(np.square(excerpt, dtype=np.float64))))
+        weight = rms_gain * 10 ** (snr_db / 20)
+        sources.append(replace(source, rms_gain=rms_gain, snr_db=snr_db, applied_weight=weight))
+    recipe = replace(recipe, sources=tuple(sources))
+    return replace(recipe, global_normalization_factor=0.95 / float(np.abs(mixer(recipe)["mix"]).max()))
