@@ -1,0 +1,65 @@
+"""Hive, rendered on the fly.
+
+Importing this package makes ``datasets.load_dataset("hive", ...)`` work and registers the `Mixture` feature::
+
+    import hive_datasets
+    from datasets import load_dataset
+
+    ds = load_dataset("hive", "demo", split="train", streaming=True)
+"""
+
+from datasets import load_dataset
+
+from . import errors
+from ._version import __version__
+from .demo import demo_folder
+from .errors import (
+    ChunkOutOfRangeError,
+    EmptySourceError,
+    HiveError,
+    MetadataUnavailableError,
+    RecipeError,
+    SourceError,
+    SourceFormatError,
+    SourceNotFoundError,
+    SourceRootError,
+    TruncatedSourceError,
+    UnreadableSourceWarning,
+)
+from .features import Mixture, register_mixture
+from .loading import register_hive
+from .mixing import Mixer
+from .recipe import Recipe, Source, parse_recipe, read_recipes
+from .skipping import skip_unreadable
+from .sources import Corpus, find_corpus, list_corpora
+
+__all__ = [
+    "ChunkOutOfRangeError",
+    "Corpus",
+    "EmptySourceError",
+    "HiveError",
+    "MetadataUnavailableError",
+    "Mixer",
+    "Mixture",
+    "Recipe",
+    "RecipeError",
+    "Source",
+    "SourceError",
+    "SourceFormatError",
+    "SourceNotFoundError",
+    "SourceRootError",
+    "TruncatedSourceError",
+    "UnreadableSourceWarning",
+    "__version__",
+    "demo_folder",
+    "errors",
+    "find_corpus",
+    "list_corpora",
+    "load_dataset",
+    "parse_recipe",
+    "read_recipes",
+    "skip_unreadable",
+]
+
+register_mixture()
+register_hive()

@@ -1,0 +1,275 @@
+"""The builder behind ``load_dataset("hive", ...)``: from metadata files to a table of recipes.
+
+The table holds recipes, never audio and never the user's folders, so it is cached once for all ways of rendering it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import operator
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+import pyarrow.parquet as pq
+from datasets.utils.file_utils import xopen
+
+from .demo import demo_folder
+from .features import Mixture, OnError, mixture_features
+from .metadata_files import find_metadata_files
+from .mixing import Stems
+from .recipe.reading import PARQUET_SUFFIXES, open_parquet, read_json_tables, read_row_group
+from .recipe.tables import contains_label, labels_of, struct_from_table
+from .skipping import skip_unreadable
+from .sources import Roots, parse_roots
+from .sources.roots import remember_given_roots
+
+try:
+    from datasets.builder import Key
+except ImportError:  # datasets < 5, which takes any key
+    Key = "{}_{}".format
+
+#: Options that say how recipes become audio. They change no table, so they are no part of the cache's name.
+RENDERING_OPTIONS = ("dataset_paths", "sampling_rate", "stems", "on_error")
+#: A parquet file is cut into at least this many shards, so that as many workers can share it.
+MIN_SHARDS = 16
+
+
+@dataclass
+class HiveConfig(datasets.BuilderConfig):  # type: ignore[misc]
+    """Options of ``load_dataset("hive", ...)``.
+
+    Args:
+        filters: rows to keep, a pyarrow expression or a list of tuples as `pyarrow.parquet.read_table` takes it,
+            over the columns of the metadata except `sources`.
+        num_sources: keep mixtures of this many sources, or of one of these numbers.
+        labels: keep mixtures in which at least one source has this label, or one of these.
+        dataset_paths, sampling_rate, stems, on_error: as for `Mixture`.
+    """
+
+    version: Any = "1.0.0"
+    filters: Any = None
+    num_sources: int | list[int] | None = None
+    labels: str | list[str] | None = None
+    dataset_paths: Any = None
+    sampling_rate: int | None = None
+    stems: Stems = "scaled"
+    on_error: OnError = "raise"
+
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
+        """The name of the cached table, which rendering options do not change."""
+        kwargs = {name: value for name, value in config_kwargs.items() if name not in RENDERING_OPTIONS}
+        return str(super().create_config_id(kwargs, custom_features))
+
+    def row_filter(self) -> pc.Expression | None:
+        """What `filters`, `num_sources` and the config's name ask for, over columns with statistics; None for all."""
+        terms = []
+        if self.filters is not None:
+            is_expression = isinstance(self.filters, pc.Expression)
+            terms.append(self.filters if is_expression else pq.filters_to_expression(self.filters))
+        allowed = self.allowed_num_sources()
+        if allowed is not None:
+            terms.append(pc.field("num_sources").isin(sorted(allowed)))
+        return functools.reduce(operator.and_, terms) if terms else None
+
+    def allowed_num_sources(self) -> set[int] | None:
+        """The numbers of sources to keep; None for all."""
+        if self.num_sources is None:
+            allowed = None
+        else:
+            allowed = {self.num_sources} if isinstance(self.num_sources, int) else set(self.num_sources)
+        fixed = re.fullmatch(r"(\d)mix", self.name)
+        if not fixed:
+            return allowed
+        if allowed is not None and allowed != {int(fixed[1])}:
+            raise ValueError(f"num_sources={self.num_sources} contradicts the configuration {self.name!r}")
+        return {int(fixed[1])}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of the metadata that one worker reads: a JSON file, or rows of one row group of a parquet file.
+
+    Attributes:
+        name: the file as the user knows it.
+        file: what to open: the same, or a downloaded copy.
+        row_group, start, stop: which rows; None in a JSON file.
+    """
+
+    name: str
+    file: str
+    row_group: int | None = None
+    start: int = 0
+    stop: int | None = None
+
+
+class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
+    """Builds tables of recipes from Hive's metadata."""
+
+    BUILDER_CONFIG_CLASS = HiveConfig
+    BUILDER_CONFIGS: ClassVar = [
+        HiveConfig(name="default", description="all mixtures"),
+        *(HiveConfig(name=f"{n}mix", description=f"mixtures of {n} sources") for n in range(2, 6)),
+        HiveConfig(name="demo", description="a few mixtures of generated sounds; needs no download"),
+    ]
+    DEFAULT_CONFIG_NAME = "default"
+
+    config: HiveConfig
+
+    def __init__(self, *, revision: str | None = None, **kwargs: Any) -> None:
+        dataset_paths = kwargs.get("dataset_paths")
+        data_dir, data_files = kwargs.pop("data_dir", None), kwargs.pop("data_files", None)
+        if kwargs.get("config_name") == "demo":
+            if data_dir is not None or data_files is not None:
+                raise ValueError("the configuration 'demo' has metadata of its own: leave data_dir and data_files out")
+            data_dir = str(demo_folder() / "metadata")
+            dataset_paths = demo_folder() / "sources" if dataset_paths is None else dataset_paths
+        self._roots: Roots | None = None if dataset_paths is None else parse_roots(dataset_paths)
+        remember_given_roots(self._roots)
+        download_config = _download_config(kwargs.get("token"), kwargs.get("storage_options"))
+        kwargs["data_files"] = find_metadata_files(data_dir, data_files, revision, download_config)
+        kwargs["dataset_name"] = "hive"
+        kwargs["hash"] = hash_code()
+        super().__init__(**kwargs)
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description="Hive: mixtures for query-based universal sound separation, rendered from their recipes.",
+            features=mixture_features(self._mixture()),
+            homepage="https://huggingface.co/datasets/ShandaAI/Hive",
+            citation="arXiv:2601.22599",
+        )
+
+    def _mixture(self) -> Mixture:
+        config = self.config
+        return Mixture(config.sampling_rate, config.stems, on_error=config.on_error, dataset_paths=self._roots)
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        names = {str(split): list(files) for split, files in self.config.data_files.items()}
+        files = dl_manager.download(names)
+        return [
+            datasets.SplitGenerator(
+                name=split,
+                gen_kwargs={
+                    "shards": [
+                        shard
+                        for name, file in zip(names[split], files[split], strict=True)
+                        for shard in self._list_shards(name, str(file))
+                    ]
+                },
+            )
+            for split in names
+        ]
+
+    def _list_shards(self, name: str, file: str) -> list[Shard]:
+        if not name.endswith(PARQUET_SUFFIXES):
+            # the authors sort their JSON files into folders by number of sources
+            folder = re.fullmatch(r"(\d+)mix", os.path.basename(os.path.dirname(name)))
+            allowed = self.config.allowed_num_sources()
+            return [] if folder and allowed is not None and int(folder[1]) not in allowed else [Shard(name, file)]
+        with self._open(file, "rb") as stream:
+            row_groups = _matching_row_groups(open_parquet(stream, name), stream, self.config.row_filter())
+        parts = -(-MIN_SHARDS // max(1, len(row_groups)))
+        return [
+            Shard(name, file, row_group, start, stop)
+            for row_group, num_rows in row_groups
+            for start, stop in _divide(num_rows, parts)
+        ]
+
+    def _generate_tables(self, shards: list[Shard]) -> Iterator[tuple[Any, pa.Table]]:
+        for shard_index, shard in enumerate(shards):
+            for batch_index, table in enumerate(self._read(shard)):
+                kept = self._select(table)
+                if len(kept):
+                    yield Key(shard_index, batch_index), _to_columns(kept)
+
+    def _read(self, shard: Shard) -> Iterator[pa.Table]:
+        if shard.row_group is None:
+            with self._open(shard.file, "rt", encoding="utf-8") as stream:
+                yield from read_json_tables(stream, shard.name)
+        else:
+            with self._open(shard.file, "rb") as stream:
+                parquet = open_parquet(stream, shard.name)
+                yield from read_row_group(parquet, shard.name, shard.row_group, shard.start, shard.stop)
+
+    def _select(self, table: pa.Table) -> pa.Table:
+        row_filter = self.config.row_filter()
+        if row_filter is not None:
+            table = table.filter(row_filter)
+        if self.config.labels is not None:
+            labels = [self.config.labels] if isinstance(self.config.labels, str) else list(self.config.labels)
+            table = table.filter(contains_label(table, labels))
+        return table
+
+    def _open(self, file: str, mode: str, **kwargs: Any) -> Any:
+        return xopen(file, mode, download_config=_download_config(self.token, self.storage_options), **kwargs)
+
+    def _as_dataset(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
+        # A cached table comes with the feature that it was first loaded with. Casting also gives the dataset a
+        # fingerprint of its own, so that what `map` caches at one sampling rate is not served at another.
+        return super()._as_dataset(*args, **kwargs).cast_column("mixture", self._mixture())
+
+    def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """As `datasets` has it; with ``on_error="skip"``, unreadable mixtures are dropped."""
+        streams = super().as_streaming_dataset(*args, **kwargs)
+        if self.config.on_error != "skip":
+            return streams
+        if isinstance(streams, dict):
+            return type(streams)({split: skip_unreadable(stream) for split, stream in streams.items()})
+        return skip_unreadable(streams)
+
+
+@functools.cache
+def hash_code() -> str:
+    """A hash of the code that makes the tables, so that no table of older code is served from the cache."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for file in [Path(__file__), folder / "demo" / "recipes.py", *sorted((folder / "recipe").glob("*.py"))]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _download_config(token: Any, storage_options: dict[str, Any] | None) -> datasets.DownloadConfig:
+    return datasets.DownloadConfig(token=token, storage_options=storage_options or {})
+
+
+def _matching_row_groups(
+    parquet: pq.ParquetFile, stream: Any, row_filter: pc.Expression | None
+) -> list[tuple[int, int]]:
+    """The row groups that can hold matching rows, by their statistics, with their numbers of rows."""
+    metadata = parquet.metadata
+    indices: Any = range(metadata.num_row_groups)
+    if row_filter is not None:
+        fragment = pyarrow.dataset.ParquetFileFormat().make_fragment(stream)
+        try:
+            indices = [group.id for group in fragment.subset(filter=row_filter).row_groups]
+        except pa.ArrowInvalid as error:
+            columns = ", ".join(parquet.schema_arrow.names)
+            raise ValueError(f"filters do not fit the metadata, whose columns are {columns}: {error}") from None
+    return [(index, metadata.row_group(index).num_rows) for index in indices]
+
+
+def _divide(num_rows: int, parts: int) -> list[tuple[int, int]]:
+    """`num_rows` rows in at most `parts` ranges of nearly equal length, none empty.
+
+    Example:
+        >>> _divide(5, 2)
+        [(0, 2), (2, 5)]
+    """
+    bounds = [num_rows * part // parts for part in range(parts + 1)]
+    return [(start, stop) for start, stop in itertools.pairwise(bounds) if stop > start]
+
+
+def _to_columns(table: pa.Table) -> pa.Table:
+    """A table of recipes as the columns of the dataset."""
+    columns = [table.column("mix_id"), table.column("num_sources"), labels_of(table), struct_from_table(table)]
+    return pa.table(columns, names=["mix_id", "num_sources", "labels", "mixture"])

@@ -1,0 +1,164 @@
+"""`Mixture`: a feature type of `datasets` that is to a recipe what `Audio` is to a path.
+
+Stored is the recipe, as an Arrow struct of a few hundred bytes; audio exists only when a row is handed out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field
+from typing import Any, ClassVar, Literal, get_args
+
+import pyarrow as pa
+from datasets import Features, Sequence, Value
+from datasets.features.features import register_feature
+
+from .errors import SourceError, SourceRootError, UnreadableSourceWarning
+from .mixing import Mixer, Stems, check_rendering
+from .recipe import RECIPE_TYPE, Recipe, parse_recipe
+from .recipe.tables import struct_from_rows, struct_from_table, table_from_hub
+from .sources import Roots, parse_roots
+from .sources.roots import last_given_roots
+
+#: What happens to a row whose audio cannot be read.
+OnError = Literal["raise", "skip"]
+
+
+@dataclass
+class Mixture:
+    """Feature of a column of mixtures, decoded on access.
+
+    A decoded value is a dict of ``mix``, float32 of shape (T,); ``sources``, float32 of shape (N, T);
+    ``sampling_rate``, int, in Hz; and ``recipe``, the row's recipe as JSON text, by which a decoded value can be
+    stored again (``json.loads`` or `parse_recipe` reads it).
+
+    Where the corpora are is looked up when a row is decoded. It is never stored: not in a file, not in the
+    cache, not in this feature's fields.
+
+    Args:
+        sampling_rate: rate in Hz to render at, straight from the files' own; None for the recipe's (44100).
+        stems: "scaled", so that ``sources.sum(0)`` is ``mix``, or "unscaled", as the authors render them.
+        decode: False hands out the stored recipe, a dict, instead of audio.
+        on_error: "raise", or "skip" to hand out None instead of a mixture that cannot be read, with one
+            warning a file. A stream drops those rows with `skip_unreadable`.
+        dataset_paths: where the corpora are, as `load_dataset` takes it. By default what the latest
+            ``load_dataset("hive", dataset_paths=...)`` was given, else ``HIVE_DATASET_PATHS``, else the
+            config file.
+
+    Raises:
+        ValueError: an option is out of range.
+        SourceRootError, SourceError: audio cannot be read, when a row is decoded.
+
+    Example:
+        >>> import hive_datasets
+        >>> ds = hive_datasets.load_dataset("hive", "demo", split="train", streaming=True)
+        >>> ds = ds.cast_column("mixture", hive_datasets.Mixture(sampling_rate=16000))
+        >>> next(iter(ds))["mixture"]["mix"].shape
+        (64000,)
+    """
+
+    sampling_rate: int | None = None
+    stems: Stems = "scaled"
+    decode: bool = True
+    on_error: OnError = "raise"
+    dataset_paths: InitVar[Any] = None
+    # how `datasets` describes a feature
+    dtype: ClassVar[str] = "dict"
+    pa_type: ClassVar[Any] = RECIPE_TYPE
+    _type: str = field(default="Mixture", init=False, repr=False)
+
+    def __post_init__(self, dataset_paths: Any) -> None:
+        check_rendering(self.sampling_rate, self.stems)
+        if self.on_error not in get_args(OnError):
+            raise ValueError(
+                f"on_error must be one of {', '.join(map(repr, get_args(OnError)))}, not {self.on_error!r}"
+            )
+        # Attributes, not fields: `datasets` writes the fields of a feature into files and caches.
+        self._roots: Roots | None = last_given_roots() if dataset_paths is None else parse_roots(dataset_paths)
+        self._warned: set[str] = set()
+
+    def __call__(self) -> pa.DataType:
+        """The Arrow type of what is stored."""
+        return self.pa_type
+
+    def encode_example(self, value: Any) -> dict[str, Any]:
+        """What is stored of a recipe in any shape that `parse_recipe` reads; a decoded value is left as it is."""
+        if _is_decoded(value):
+            return dict(value)
+        recipe = value if isinstance(value, Recipe) else parse_recipe(value)
+        return recipe.to_dict()
+
+    def decode_example(
+        self, value: dict[str, Any], token_per_repo_id: dict[str, str | bool | None] | None = None
+    ) -> dict[str, Any] | None:
+        """Render a stored recipe; a decoded value is handed on as it is."""
+        if not self.decode:
+            raise RuntimeError("Decoding is off for this feature. Use Mixture(decode=True).")
+        if _is_decoded(value):
+            return value
+        recipe = Recipe.from_stored(value)
+        try:
+            rendered = Mixer(self._roots, self.sampling_rate, self.stems)(recipe)
+        except (SourceError, SourceRootError) as error:
+            if self.on_error == "raise" or (isinstance(error, SourceRootError) and not error.configured):
+                raise
+            self._warn_once(error)
+            return None
+        return {**rendered, "recipe": recipe.to_json()}
+
+    def cast_storage(self, storage: pa.Array) -> pa.StructArray:
+        """Recipes in any stored shape, JSON text, or decoded values, as what this feature stores."""
+        if storage.type == self.pa_type:
+            return storage
+        if pa.types.is_null(storage.type):
+            return storage.cast(self.pa_type)
+        if pa.types.is_string(storage.type) or pa.types.is_large_string(storage.type):
+            return struct_from_rows(storage.to_pylist())
+        if pa.types.is_struct(storage.type):
+            names = [field.name for field in storage.type]
+            if "recipe" in names:  # decoded values, which `map` writes back when a function has looked at them
+                return struct_from_rows(storage.field("recipe").to_pylist())
+            if storage.null_count == 0 and set(self.pa_type.names) <= set(names):
+                return struct_from_table(table_from_hub(pa.Table.from_struct_array(storage)))
+            return struct_from_rows(storage.to_pylist())
+        raise TypeError(f"cannot make mixtures of {storage.type}: give recipes as structs or as JSON text")
+
+    def flatten(self) -> dict[str, Any]:
+        """The stored fields as features of their own, if decoding is off."""
+        if self.decode:
+            raise ValueError("Cannot flatten a decoded Mixture feature. Use Mixture(decode=False).")
+        return dict(Features.from_arrow_schema(pa.schema(list(self.pa_type))))
+
+    def _warn_once(self, error: SourceError | SourceRootError) -> None:
+        """One warning a file (or a corpus without a root), however many mixtures need it."""
+        path = error.path or ""
+        subject = path.split("/")[0] if isinstance(error, SourceRootError) else path
+        if subject not in self._warned:
+            self._warned.add(subject)
+            warnings.warn(
+                f"skipping every mixture that needs {subject!r}: {error}", UnreadableSourceWarning, stacklevel=2
+            )
+
+
+def mixture_features(mixture: Mixture) -> Features:
+    """The columns of ``load_dataset("hive")``."""
+    return Features(
+        {
+            "mix_id": Value("string"),
+            "num_sources": Value("int32"),
+            "labels": Sequence(Value("string")),
+            "mixture": mixture,
+        }
+    )
+
+
+def register_mixture() -> None:
+    """Make `datasets` know the feature by its name, so that it survives files and caches."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # register_feature warns that it is experimental
+        register_feature(Mixture, "Mixture")
+
+
+def _is_decoded(value: Any) -> bool:
+    return isinstance(value, Mapping) and "mix" in value and "sources" in value and "recipe" in value

@@ -1,0 +1,98 @@
+"""Finding the metadata: which files hold the recipes of which split."""
+
+from __future__ import annotations
+
+import os
+from glob import has_magic
+from typing import Any
+
+import datasets
+from datasets.data_files import SPLIT_KEYWORDS, DataFilesDict, get_data_patterns, sanitize_patterns
+from huggingface_hub import snapshot_download
+
+from .errors import MetadataUnavailableError
+from .recipe.reading import METADATA_SUFFIXES, is_metadata_file
+
+HUB_REPOSITORY = "ShandaAI/Hive"
+_HUB_PATTERNS = {split: [f"{split}/*.parquet"] for split in ("train", "validation", "test")}
+
+
+def find_metadata_files(
+    data_dir: str | None, data_files: Any, revision: str | None, download_config: datasets.DownloadConfig
+) -> DataFilesDict:
+    """The metadata files by split.
+
+    Args:
+        data_dir: a folder, a file or a glob, local or any fsspec URL; splits are told by the names of files and
+            folders.
+        data_files: a path, a list of paths, or a mapping of split to those, relative to `data_dir`; globs too.
+        revision: of the Hub's repository, where neither of them is given.
+        download_config: token and storage options.
+
+    Raises:
+        MetadataUnavailableError: there are none, or the Hub cannot be reached.
+    """
+    if data_files is not None:
+        return _resolve(sanitize_patterns(data_files), data_dir or "", download_config)
+    if data_dir is not None:
+        return _find_in(os.fspath(data_dir), download_config)
+    return _find_on_hub(revision, download_config)
+
+
+def _find_in(data_dir: str, download_config: datasets.DownloadConfig) -> DataFilesDict:
+    data_dir = data_dir if "://" in data_dir else os.path.abspath(os.path.expanduser(data_dir))
+    split = _split_of(data_dir)
+    if has_magic(data_dir) or is_metadata_file(data_dir):
+        return _resolve({split: [data_dir]}, "", download_config)
+    try:
+        patterns = get_data_patterns(data_dir, download_config)
+    except FileNotFoundError as error:
+        raise MetadataUnavailableError(f"no metadata in {data_dir}: {error}") from None
+    if list(patterns) == ["train"]:  # also where no name inside speaks of a split: then the folder's own may
+        patterns = {split: patterns["train"]}
+    return _resolve(patterns, data_dir, download_config)
+
+
+def _split_of(path: str) -> str:
+    """The split that the last parts of a path speak of; train if none does."""
+    for part in reversed(path.replace("\\", "/").split("/")[-3:]):
+        for split, keywords in SPLIT_KEYWORDS.items():
+            if part.split(".")[0].split("-")[0].split("_")[0] in keywords:
+                return str(split)
+    return "train"
+
+
+def _find_on_hub(revision: str | None, download_config: datasets.DownloadConfig) -> DataFilesDict:
+    base = f"hf://datasets/{HUB_REPOSITORY}" + (f"@{revision}" if revision else "")
+    try:
+        return _resolve(_HUB_PATTERNS, base, download_config)
+    except Exception as hub_error:  # whatever keeps the Hub away: no network, no such host, offline mode, no access
+        try:
+            snapshot = snapshot_download(HUB_REPOSITORY, repo_type="dataset", revision=revision, local_files_only=True)
+            return _resolve(_HUB_PATTERNS, snapshot, download_config)
+        except Exception:
+            raise MetadataUnavailableError(
+                f"Hive's metadata could not be had from the Hub ({HUB_REPOSITORY}): "
+                f"{type(hub_error).__name__}: {hub_error}\n"
+                "Three ways on:\n"
+                '  1. load_dataset("hive", "demo") needs no download;\n'
+                "  2. download the metadata where there is a network\n"
+                f"     (hf download {HUB_REPOSITORY} --repo-type dataset --local-dir DIR)\n"
+                '     and load_dataset("hive", data_dir="DIR"), or a folder of the authors\' JSON files;\n'
+                "  3. point HF_ENDPOINT to a mirror that you can reach, or log in (hf auth login) if access is denied."
+            ) from hub_error
+
+
+def _resolve(patterns: Any, base_path: str, download_config: datasets.DownloadConfig) -> DataFilesDict:
+    try:
+        files = DataFilesDict.from_patterns(
+            patterns, base_path=base_path, allowed_extensions=list(METADATA_SUFFIXES), download_config=download_config
+        )
+    except FileNotFoundError as error:
+        raise MetadataUnavailableError(f"no metadata: {error}") from None
+    found = DataFilesDict({split: paths for split, paths in files.items() if len(paths)})
+    if not found:
+        raise MetadataUnavailableError(
+            f"no metadata at {base_path or patterns}: looked for {', '.join(METADATA_SUFFIXES)}"
+        )
+    return found

@@ -1,0 +1,62 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import hive_datasets
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def no_configuration(monkeypatch, tmp_path):
+    """Tests see no roots but those they configure, and cache what they load in a folder of their own."""
+    monkeypatch.delenv("HIVE_DATASET_PATHS", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Real rows and real audio in the real folder layouts."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared data is absent")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def corpora(shared):
+    return shared / "corpora"
+
+
+@pytest.fixture(scope="session")
+def hive_rows(shared):
+    return json.loads((shared / "hive_rows.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def demo():
+    return hive_datasets.demo_folder()
+
+
+@pytest.fixture(scope="session")
+def demo_recipes(demo):
+    return list(hive_datasets.read_recipes(demo / "metadata" / "train"))
+
+
+@pytest.fixture
+def row(demo_recipes):
+    """A valid row: two sources, in the schema's shape."""
+    return json.loads(demo_recipes[0].to_json())
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """A cache folder for `load_dataset(cache_dir=)`."""
+    return str(tmp_path / "cache")
+
+
+@pytest.fixture
+def subprocess_environment(tmp_path):
+    """The environment for a fresh interpreter with caches of its own."""
+    return {**os.environ, "HF_HOME": str(tmp_path / "hf"), "PYTHONWARNINGS": "error"}
