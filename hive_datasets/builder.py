@@ -41,7 +41,7 @@ except ImportError:  # datasets < 5, which takes any key
 #: Options that say how recipes become audio. They change no table, so they are no part of the cache's name.
 RENDERING_OPTIONS = ("dataset_paths", "sampling_rate", "stems", "on_error")
 #: A parquet file is cut into at least this many shards, so that as many workers can share it.
-MIN_SHARDS = 16
+MIN_SHARDS = 8
 
 
 @dataclass
@@ -186,11 +186,13 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         ]
 
     def _generate_tables(self, shards: list[Shard]) -> Iterator[tuple[Any, pa.Table]]:
-        for shard_index, shard in enumerate(shards):
-            for batch_index, table in enumerate(self._read(shard)):
-                kept = self._select(table)
-                if len(kept):
-                    yield Key(shard_index, batch_index), _to_columns(kept)
+        shard_index = 0  # counts only shards with rows: datasets before 5 takes no gaps
+        for shard in shards:
+            tables = (self._select(table) for table in self._read(shard))
+            batch_index = -1
+            for batch_index, table in enumerate(filter(len, tables)):
+                yield Key(shard_index, batch_index), _to_columns(table)
+            shard_index += batch_index >= 0
 
     def _read(self, shard: Shard) -> Iterator[pa.Table]:
         if shard.row_group is None:
@@ -232,7 +234,9 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 def hash_code() -> str:
     """A hash of the code that makes the tables, so that no table of older code is served from the cache."""
     folder = Path(__file__).parent
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(
+        datasets.__version__.split(".")[0].encode()
+    )  # a release writes features older ones cannot read
     for file in [Path(__file__), folder / "demo" / "recipes.py", *sorted((folder / "recipe").glob("*.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

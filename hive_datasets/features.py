@@ -15,10 +15,9 @@ from datasets import Features, Sequence, Value
 from datasets.features.features import register_feature
 
 from .errors import SourceError, SourceRootError, UnreadableSourceWarning
-from .mixing import Mixer, Stems, check_rendering
+from .mixing import Mixer, Stems
 from .recipe import RECIPE_TYPE, Recipe, parse_recipe
 from .recipe.tables import struct_from_rows, struct_from_table, table_from_hub
-from .sources import Roots, parse_roots
 from .sources.roots import last_given_roots
 
 #: What happens to a row whose audio cannot be read.
@@ -69,13 +68,13 @@ class Mixture:
     _type: str = field(default="Mixture", init=False, repr=False)
 
     def __post_init__(self, dataset_paths: Any) -> None:
-        check_rendering(self.sampling_rate, self.stems)
         if self.on_error not in get_args(OnError):
             raise ValueError(
                 f"on_error must be one of {', '.join(map(repr, get_args(OnError)))}, not {self.on_error!r}"
             )
         # Attributes, not fields: `datasets` writes the fields of a feature into files and caches.
-        self._roots: Roots | None = last_given_roots() if dataset_paths is None else parse_roots(dataset_paths)
+        roots = last_given_roots() if dataset_paths is None else dataset_paths
+        self._mixer = Mixer(roots, self.sampling_rate, self.stems)
         self._warned: set[str] = set()
 
     def __call__(self) -> pa.DataType:
@@ -99,7 +98,7 @@ class Mixture:
             return value
         recipe = Recipe.from_stored(value)
         try:
-            rendered = Mixer(self._roots, self.sampling_rate, self.stems)(recipe)
+            rendered = self._mixer(recipe)
         except (SourceError, SourceRootError) as error:
             if self.on_error == "raise" or (isinstance(error, SourceRootError) and not error.configured):
                 raise

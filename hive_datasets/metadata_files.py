@@ -41,25 +41,21 @@ def find_metadata_files(
 
 def _find_in(data_dir: str, download_config: datasets.DownloadConfig) -> DataFilesDict:
     data_dir = data_dir if "://" in data_dir else os.path.abspath(os.path.expanduser(data_dir))
-    split = _split_of(data_dir)
     if has_magic(data_dir) or is_metadata_file(data_dir):
-        return _resolve({split: [data_dir]}, "", download_config)
+        return _resolve({_split_of(os.path.dirname(data_dir)): [data_dir]}, "", download_config)
     try:
         patterns = get_data_patterns(data_dir, download_config)
     except FileNotFoundError as error:
         raise MetadataUnavailableError(f"no metadata in {data_dir}: {error}") from None
-    if list(patterns) == ["train"]:  # also where no name inside speaks of a split: then the folder's own may
-        patterns = {split: patterns["train"]}
+    if patterns == {"train": ["**"]}:  # no name inside speaks of a split; the folder's own may
+        patterns = {_split_of(data_dir): ["**"]}
     return _resolve(patterns, data_dir, download_config)
 
 
-def _split_of(path: str) -> str:
-    """The split that the last parts of a path speak of; train if none does."""
-    for part in reversed(path.replace("\\", "/").split("/")[-3:]):
-        for split, keywords in SPLIT_KEYWORDS.items():
-            if part.split(".")[0].split("-")[0].split("_")[0] in keywords:
-                return str(split)
-    return "train"
+def _split_of(folder: str) -> str:
+    """The split that a folder is named after; train if none."""
+    name = os.path.basename(folder.rstrip("/"))
+    return next((str(split) for split, keywords in SPLIT_KEYWORDS.items() if name in keywords), "train")
 
 
 def _find_on_hub(revision: str | None, download_config: datasets.DownloadConfig) -> DataFilesDict:

@@ -6,8 +6,12 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from datasets import IterableDataset
-from datasets.iterable_dataset import _BaseExamplesIterable
+from datasets import Features, IterableDataset
+from datasets.iterable_dataset import (
+    FormattedExamplesIterable,
+    RebatchedArrowExamplesIterable,
+    _BaseExamplesIterable,
+)
 
 from .errors import UnreadableSourceWarning
 from .features import Mixture
@@ -46,47 +50,59 @@ def skip_unreadable(dataset: IterableDataset) -> IterableDataset:
     for name, feature in mixtures.items():
         if not feature.decode or feature.on_error != "skip":
             raise ValueError(f'column {name!r} must be cast to Mixture(on_error="skip") first; it is {feature}')
-    tally = _Tally()
-    kept = dataset.filter(tally, input_columns=list(mixtures))
-    kept._ex_iterable = _ReportAtEnd(kept._ex_iterable, tally)
-    return kept
+    return IterableDataset(
+        _ReadableExamples(_decoded_examples(dataset), dataset.features, list(mixtures)),
+        info=dataset.info.copy(),
+        split=dataset.split,
+        formatting=dataset._formatting,
+        distributed=dataset._distributed,
+        token_per_repo_id=dataset._token_per_repo_id,
+    )
 
 
-class _Tally:
-    """Says which rows to keep, and counts."""
+def _decoded_examples(dataset: IterableDataset) -> _BaseExamplesIterable:
+    """The examples of a stream, decoded one by one so that none is read ahead of its turn (and of `state_dict`)."""
+    examples = dataset._ex_iterable
+    if examples.is_typed:  # decoded in threads, or mapped
+        return examples
+    if examples.iter_arrow:
+        examples = RebatchedArrowExamplesIterable(examples, batch_size=1)
+    return FormattedExamplesIterable(
+        examples,
+        formatting=dataset._formatting,
+        features=dataset.features,
+        token_per_repo_id=dataset._token_per_repo_id,
+    )
 
-    def __init__(self) -> None:
-        self.seen = self.skipped = 0
 
-    def __call__(self, *mixtures: Any) -> bool:
-        readable = all(mixture is not None for mixture in mixtures)
-        self.seen += 1
-        self.skipped += not readable
-        return readable
+class _ReadableExamples(_BaseExamplesIterable):  # type: ignore[misc]
+    """The examples of another iterable whose mixtures are not None; then a warning with the number of the others."""
 
-
-class _ReportAtEnd(_BaseExamplesIterable):  # type: ignore[misc]
-    """The examples of another iterable, and a warning with the tally after the last."""
-
-    def __init__(self, ex_iterable: Any, tally: _Tally) -> None:
+    def __init__(self, ex_iterable: _BaseExamplesIterable, features: Features, columns: list[str]) -> None:
         super().__init__()
         self.ex_iterable = ex_iterable
-        self.tally = tally
+        self._features = features
+        self.columns = columns
 
     def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
-        self.tally.seen = self.tally.skipped = 0
-        yield from self.ex_iterable
-        if self.tally.skipped:
-            message = f"skipped {self.tally.skipped} of {self.tally.seen} mixtures whose sources cannot be read"
+        seen = skipped = 0
+        for key, example in self.ex_iterable:
+            seen += 1
+            if any(example[column] is None for column in self.columns):
+                skipped += 1
+            else:
+                yield key, example
+        if skipped:
+            message = f"skipped {skipped} of {seen} mixtures whose sources cannot be read"
             warnings.warn(message, UnreadableSourceWarning, stacklevel=2)
 
     @property
     def is_typed(self) -> bool:
-        return bool(self.ex_iterable.is_typed)
+        return True
 
     @property
-    def features(self) -> Any:
-        return self.ex_iterable.features
+    def features(self) -> Features:
+        return self._features
 
     @property
     def num_shards(self) -> int:
@@ -97,11 +113,14 @@ class _ReportAtEnd(_BaseExamplesIterable):  # type: ignore[misc]
         self._state_dict = state
         return state
 
-    def shuffle_data_sources(self, *args: Any, **kwargs: Any) -> _ReportAtEnd:
-        return _ReportAtEnd(self.ex_iterable.shuffle_data_sources(*args, **kwargs), self.tally)
+    def shuffle_data_sources(self, *args: Any, **kwargs: Any) -> _ReadableExamples:
+        return self._around(self.ex_iterable.shuffle_data_sources(*args, **kwargs))
 
-    def shard_data_sources(self, *args: Any, **kwargs: Any) -> _ReportAtEnd:
-        return _ReportAtEnd(self.ex_iterable.shard_data_sources(*args, **kwargs), self.tally)
+    def shard_data_sources(self, *args: Any, **kwargs: Any) -> _ReadableExamples:
+        return self._around(self.ex_iterable.shard_data_sources(*args, **kwargs))
 
-    def reshard_data_sources(self, *args: Any, **kwargs: Any) -> _ReportAtEnd:
-        return _ReportAtEnd(self.ex_iterable.reshard_data_sources(*args, **kwargs), self.tally)
+    def reshard_data_sources(self, *args: Any, **kwargs: Any) -> _ReadableExamples:
+        return self._around(self.ex_iterable.reshard_data_sources(*args, **kwargs))
+
+    def _around(self, ex_iterable: _BaseExamplesIterable) -> _ReadableExamples:
+        return _ReadableExamples(ex_iterable, self._features, self.columns)

@@ -2,18 +2,26 @@ import json
 import os
 from pathlib import Path
 
+import datasets
 import pytest
+from hypothesis import settings
 
 import hive_datasets
+from hive_datasets.sources.roots import remember_given_roots
+
+settings.register_profile("steady", deadline=None, derandomize=True)  # no test may fail by chance
+settings.load_profile("steady")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
 def no_configuration(monkeypatch, tmp_path):
-    """Tests see no roots but those they configure, and cache what they load in a folder of their own."""
+    """Tests see no roots but those they configure, and no tables but those they cache."""
     monkeypatch.delenv("HIVE_DATASET_PATHS", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    remember_given_roots(None)
 
 
 @pytest.fixture(scope="session")

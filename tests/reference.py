@@ -3,12 +3,18 @@
 Whole chunk, float64, librosa; nothing is skipped, nothing is shared. What it may use of the library is the row.
 """
 
+from os import PathLike
+from typing import Any
+
 import librosa
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
+Signal = npt.NDArray[np.float64]
 
-def render_source(file, source, sample_rate, target_duration):
+
+def render_source(file: str, source: dict[str, Any], sample_rate: int, target_duration: float) -> Signal:
     """One weighted source, float64 of shape (T,)."""
     with soundfile.SoundFile(file) as stream:
         sr = stream.samplerate
@@ -29,10 +35,13 @@ def render_source(file, source, sample_rate, target_duration):
     audio = audio[crop_start:crop_end]
     samples = int(target_duration * sample_rate)
     audio = np.pad(audio, (0, max(0, samples - len(audio))))[:samples]
-    return audio * source["applied_weight"]
+    weighted: Signal = audio * source["applied_weight"]
+    return weighted
 
 
-def render_mixture(folder, row, sampling_rate=None):
+def render_mixture(
+    folder: str | PathLike[str], row: dict[str, Any], sampling_rate: int | None = None
+) -> tuple[Signal, Signal]:
     """The mixture (T,) and the authors' stems (N, T), float64, of a row with `sources` as a list of dicts."""
     rate = sampling_rate or row["sample_rate"]
     stems = np.stack([render_source(f"{folder}/{s['path']}", s, rate, row["target_duration"]) for s in row["sources"]])

@@ -83,6 +83,8 @@ def write_sounds(folder: Path) -> None:
         signal = getattr(sounds, sound.generator)(state, sound.sampling_rate, num_samples, **sound.options)
         channels = [signal, *(0.7 * np.roll(signal, 40 * c) for c in range(1, sound.channels))]
         frames = np.stack(channels, axis=1)
+        fade = int(0.02 * sound.sampling_rate)  # or the end would click
+        frames[-fade:] *= np.linspace(1, 0, fade)[:, None]
         frames *= 0.5 / np.abs(frames).max()
         file = folder / sound.path
         file.parent.mkdir(parents=True, exist_ok=True)

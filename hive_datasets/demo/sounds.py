@@ -44,6 +44,7 @@ def pluck(random: np.random.RandomState, rate: int, n: int, pitch: float, decay:
     for start in _onsets(random, rate, n, every):
         period = round(rate / (pitch * _scale_step(random)))
         loop, length = random.uniform(-1, 1, period), n - start
+        loop -= loop.mean()
         periods = []
         for _ in range(-(-length // period)):
             periods.append(loop)

@@ -111,8 +111,9 @@ def open_parquet(stream: IO[bytes], file: str) -> pq.ParquetFile:
         parquet = pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:
         raise RecipeError(f"{file}: not a parquet file: {error}", where=file) from None
+    names = parquet.schema_arrow.names
     for name in RECIPE_SCHEMA.names:
-        if name not in parquet.schema_arrow.names:
+        if name not in names:
             raise RecipeError(f"{file}: column {name!r} is missing", where=file, field=name)
     return parquet
 
@@ -122,7 +123,9 @@ def read_row_group(
 ) -> Iterator[pa.Table]:
     """Iterate over the rows `start` to `stop` of a row group as checked tables of `RECIPE_SCHEMA`."""
     position = 0
-    for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[row_group], columns=RECIPE_SCHEMA.names):
+    # One thread: a few hundred bytes a row are soon read, and there may be many workers.
+    batches = parquet.iter_batches(BATCH_ROWS, [row_group], RECIPE_SCHEMA.names, use_threads=False)
+    for batch in batches:
         first, last = max(start - position, 0), len(batch) if stop is None else min(stop - position, len(batch))
         position += len(batch)
         if first < last:

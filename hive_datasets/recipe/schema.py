@@ -7,7 +7,7 @@ published: rounding them to float32 would move crops by samples.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -124,7 +124,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as a row of `RECIPE_SCHEMA`: `sources` is a list of dicts."""
-        sources = [asdict(source) for source in self.sources]
+        # dataclasses.asdict copies every value, and takes ten times as long
+        sources = [{name: getattr(source, name) for name, _ in SOURCE_FIELDS} for source in self.sources]
         return {
             "mix_id": self.mix_id,
             "split": self.split,

@@ -166,6 +166,8 @@ def _sources_as_list(sources: pa.Array, where: str | None) -> pa.Array | None:
 
 
 def _cast(array: pa.Array, type_: pa.DataType, name: str, where: str | None) -> pa.Array:
+    if array.type == type_:
+        return array
     try:
         # Arrow would also parse numbers out of text, print numbers as text and count booleans
         if pa.types.is_nested(type_) or _kind(array.type) in _FITTING_KINDS[_kind(type_)]:

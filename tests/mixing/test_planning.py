@@ -21,7 +21,7 @@ rates = st.sampled_from([8000, 11025, 16000, 22050, 24000, 32000, 44056, 44100, 
 seconds = st.floats(0, 3, allow_nan=False)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(rates, rates, st.integers(1, 60000), seconds, seconds, seconds, seconds, st.floats(0.01, 2))
 def test_planned_excerpt_is_the_crop_of_the_whole_chunk(
     rate_in, rate_out, frames, chunk_start, chunk_length, crop_start, crop_length, duration

@@ -1,0 +1,41 @@
+# On a fresh machine, `make demo` and `make test` do everything, set-up included. All they make is below .venv/.
+
+PYTHON ?= python3
+PIP = pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/demo.installed
+	.venv/bin/python examples/listen.py demo
+
+test: .venv/dev.installed .venv/datasets-4.0/installed .venv/datasets-3.6/installed
+	.venv/datasets-3.6/bin/python -m pytest -W default tests/loading_scripts
+	.venv/datasets-4.0/bin/python -m pytest -W default tests/test_builder.py tests/test_features.py tests/test_hub.py tests/test_skipping.py
+	.venv/bin/python -m pytest
+
+lint: .venv/dev.installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv/dev.installed
+	.venv/bin/python -m benchmarks
+
+clean:
+	rm -rf .venv demo build *.egg-info
+
+.venv/demo.installed: setup.cfg
+	$(PYTHON) -m venv .venv
+	.venv/bin/$(PIP) -e '.[plot]'
+	touch $@
+
+# torch is pinned: an open range would take a build with several GB of CUDA libraries
+.venv/dev.installed: setup.cfg
+	$(PYTHON) -m venv .venv
+	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,dev,plot,torch]'
+	touch $@
+
+.venv/datasets-%/installed: setup.cfg
+	$(PYTHON) -m venv .venv/datasets-$*
+	.venv/datasets-$*/bin/$(PIP) 'datasets==$*.0' hypothesis pytest -e .
+	touch $@

@@ -1,0 +1,25 @@
+import pytest
+
+from hive_datasets.files import written_aside
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), written_aside(target) as path:
+        path.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_of_two_that_make_one_folder_the_first_stays(tmp_path):
+    target = tmp_path / "folder"
+    with written_aside(target) as slow:
+        slow.mkdir()
+        (slow / "file").write_text("slow")
+        with written_aside(target) as fast:
+            fast.mkdir()
+            (fast / "file").write_text("fast")
+    assert (target / "file").read_text() == "fast"
+    assert list(tmp_path.iterdir()) == [target]
