@@ -27,7 +27,7 @@ _KINDS = {
 }
 
 
-def make_corpus(folder: Path, mixtures: int = 240) -> Path:
+def make_corpus(folder: Path, mixtures: int = 480) -> Path:
     """The folder of the corpus: ``sources/`` and ``metadata/train/data.parquet``; made if it is not there."""
     corpus = folder / f"corpus-{mixtures}"
     if not corpus.is_dir():
@@ -48,14 +48,14 @@ def _write_files(folder: Path, kind: str, random: np.random.RandomState) -> list
         rate, channels = rates[index % len(rates)], channel_counts[index // 2 % len(channel_counts)]
         seconds = float(random.randint(shortest, longest + 1))
         n = int(seconds * rate)
-        # falling spectrum, swells, a tone: FLAC brings it to about half, as it does recordings
-        signal = sounds.noise(random, rate, n, 40, rate / 2, 0.9, random.uniform(2, 7), 0.8)
+        # falling spectrum, swells, a tone, more or less loud: FLAC halves it, as it does real clips
+        signal = sounds.noise(random, rate, n, 40, rate / 2, 1.2, random.uniform(2, 7), 0.8)
         signal /= np.abs(signal).max()
         signal += 0.3 * sounds.tone(random, rate, n, random.uniform(100, 900), 6, 1.2, 3, random.uniform(0.3, 3))
         frames = np.stack([signal] + [0.8 * np.roll(signal, 25)] * (channels - 1), axis=1)
         file = folder / kind / f"{index:04d}.{suffix}"
         file.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(file, frames * (0.5 / np.abs(frames).max()), rate, subtype="PCM_16")
+        soundfile.write(file, frames * (random.uniform(0.03, 0.5) / np.abs(frames).max()), rate, subtype="PCM_16")
         written.append((f"{kind}/{index:04d}.{suffix}", seconds))
     return written
 

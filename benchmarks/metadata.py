@@ -17,22 +17,28 @@ from hive_datasets.files import written_aside
 from hive_datasets.recipe import Recipe, read_recipes
 from hive_datasets.recipe.schema import HUB_SCHEMA, SOURCE_FIELDS
 
+# the peak of a process' own memory in MB (getrusage would count its parent's)
+_PEAK = """
+import re
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+"""
 _FIRST_EXAMPLE = """
-import json, resource, sys, time
+import json, sys, time
 import hive_datasets
 from datasets import load_dataset
 start = time.perf_counter()
 stream = load_dataset("hive", data_dir=sys.argv[1], dataset_paths=sys.argv[2], split="train", streaming=True)
 next(iter(stream))
 seconds = time.perf_counter() - start
-print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, stream.num_shards]))
+print(json.dumps([seconds, peak(), stream.num_shards]))
 """
 _CONVERT = """
-import json, resource, sys, time
+import json, sys, time
 from hive_datasets.cli.main import main
 start = time.perf_counter()
 assert main(["convert", "--quiet", *sys.argv[1:]]) == 0
-print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+print(json.dumps([time.perf_counter() - start, peak()]))
 """
 _IMPORT = "import time; start = time.perf_counter(); import {}; print([time.perf_counter() - start])"
 
@@ -107,6 +113,6 @@ def _make_rows(start: int, count: int, seed: list[Recipe]) -> pa.Table:
 
 
 def _run(code: str, *arguments: object) -> list[float]:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-c", _PEAK + code, *map(str, arguments)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output.splitlines()[-1])  # type: ignore[no-any-return]

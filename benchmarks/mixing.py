@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-ROUNDS = 9
+ROUNDS = 7
 _SECONDS_A_ROUND = 2.0
 
 Render = Callable[[], Iterable[object]]

@@ -5,6 +5,7 @@ Stored is the recipe, as an Arrow struct of a few hundred bytes; audio exists on
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
@@ -75,7 +76,7 @@ class Mixture:
         # Attributes, not fields: `datasets` writes the fields of a feature into files and caches.
         roots = last_given_roots() if dataset_paths is None else dataset_paths
         self._mixer = Mixer(roots, self.sampling_rate, self.stems)
-        self._warned: set[str] = set()
+        self._warned: dict[str, object] = {}
 
     def __call__(self) -> pa.DataType:
         """The Arrow type of what is stored."""
@@ -104,7 +105,7 @@ class Mixture:
                 raise
             self._warn_once(error)
             return None
-        return {**rendered, "recipe": recipe.to_json()}
+        return {**rendered, "recipe": json.dumps(value, default=_to_python)}
 
     def cast_storage(self, storage: pa.Array) -> pa.StructArray:
         """Recipes in any stored shape, JSON text, or decoded values, as what this feature stores."""
@@ -133,8 +134,8 @@ class Mixture:
         """One warning a file (or a corpus without a root), however many mixtures need it."""
         path = error.path or ""
         subject = path.split("/")[0] if isinstance(error, SourceRootError) else path
-        if subject not in self._warned:
-            self._warned.add(subject)
+        token = object()
+        if self._warned.setdefault(subject, token) is token:  # in one step: there may be threads
             warnings.warn(
                 f"skipping every mixture that needs {subject!r}: {error}", UnreadableSourceWarning, stacklevel=2
             )
@@ -157,6 +158,11 @@ def register_mixture() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # register_feature warns that it is experimental
         register_feature(Mixture, "Mixture")
+
+
+def _to_python(value: Any) -> Any:
+    """For JSON: what the numpy and torch formats leave in a recipe."""
+    return value.tolist()
 
 
 def _is_decoded(value: Any) -> bool:

@@ -284,6 +284,12 @@ def test_new_metadata_or_new_filters_or_new_code_make_a_new_table(demo, cache, t
     assert len(tables_in(cache)) == before + 1
 
 
+def test_loading_in_processes_gives_the_same(demo, cache):
+    options = {"data_dir": str(demo / "metadata"), "split": "train", "cache_dir": cache}
+    loaded = load_dataset("hive", num_proc=2, **options).cast_column("mixture", Mixture(decode=False))
+    assert ids(loaded) == ids(load(demo / "metadata", split="train").decode(False))
+
+
 def test_rendering_in_processes_gives_the_same(demo, cache):
     loaded = load_dataset("hive", "demo", split="validation", cache_dir=cache)
 

@@ -63,6 +63,12 @@ def test_a_revision_and_an_hf_url(shared, corpora, run):
             assert counts == (MINI if "data_files" not in options else {"train": 48})
 
 
+def test_the_authors_json_from_the_hub(shared, corpora, run):
+    with HubServer(REPOSITORY, shared / "mini" / "json") as server:
+        code = STREAM.replace("**OPTIONS", f'data_dir="hf://datasets/{REPOSITORY}"')
+        assert run(code, server.url, HIVE_DATASET_PATHS=str(corpora))[2] == MINI
+
+
 LOAD = """
     import json, hive_datasets
     from datasets import load_dataset

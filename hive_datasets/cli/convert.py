@@ -68,16 +68,21 @@ def _choose_writer(target: Path, files: list[str], to: str | None) -> Any:
 
 
 def _read_with_progress(files: list[str], quiet: bool) -> Iterator[pa.Table]:
-    with tqdm(total=_count_rows(files), unit=" mixtures", disable=quiet, file=sys.stderr) as progress:
-        for index, file in enumerate(files, start=1):
-            progress.set_postfix_str(f"file {index} of {len(files)}")
+    """The tables of all files; progress in rows where the files tell how many there are, else in files."""
+    rows, total = 0, _count_rows(files)
+    unit, end = (" mixtures", total) if total is not None else (" files", len(files))
+    with tqdm(total=end, unit=unit, disable=quiet, file=sys.stderr) as progress:
+        for file in files:
             for table in read_tables(file):
                 yield table
-                progress.update(len(table))
+                rows += len(table)
+                progress.set_postfix_str(f"{rows} mixtures")
+                progress.update(len(table) if total is not None else 0)
+            progress.update(0 if total is not None else 1)
 
 
 def _count_rows(files: list[str]) -> int | None:
-    """The number of rows, which only parquet files tell beforehand."""
+    """The number of rows, which only local parquet files tell beforehand."""
     if all(file.endswith(PARQUET_SUFFIXES) and "://" not in file for file in files):
         return sum(int(pq.read_metadata(file).num_rows) for file in files)
     return None

@@ -102,17 +102,14 @@ def _read_frames(
 
 def _to_mono(frames: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """The mean over channels; of (n, channels), (n,). 16-bit integers are brought to the range -1 to 1."""
-    if frames.dtype == np.int16:
-        frames = np.multiply(frames, np.float32(2**-15))
     channels = frames.shape[1]
-    if channels == 1:
-        mono: npt.NDArray[np.float32] = frames[:, 0]
-        return mono
+    scale = (2**-15 if frames.dtype == np.int16 else 1.0) / channels
+    frames = frames.astype(np.float32, copy=False)
     # column by column: numpy's mean over a short last axis takes thirty times as long
-    total: npt.NDArray[np.float32] = frames[:, 0] + frames[:, 1]
+    total: npt.NDArray[np.float32] = frames[:, 0] if channels == 1 else frames[:, 0] + frames[:, 1]
     for channel in range(2, channels):
         total += frames[:, channel]
-    total *= np.float32(1 / channels)
+    total *= np.float32(scale)
     return total
 
 
