@@ -197,8 +197,8 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _read(self, shard: Shard) -> Iterator[pa.Table]:
         if shard.row_group is None:
-            with self._open(shard.file) as stream:
-                yield from read_json_tables(io.TextIOWrapper(stream, encoding="utf-8"), shard.name)
+            with self._open(shard.file) as stream, io.TextIOWrapper(stream, encoding="utf-8") as text:
+                yield from read_json_tables(text, shard.name)
         else:
             with self._open(shard.file) as stream:
                 parquet = open_parquet(stream, shard.name)
