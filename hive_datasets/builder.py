@@ -28,6 +28,7 @@ from .demo import demo_folder
 from .features import Mixture, OnError, mixture_features
 from .metadata_files import find_metadata_files
 from .mixing import Stems
+from .recipe import RECIPE_SCHEMA
 from .recipe.reading import PARQUET_SUFFIXES, open_parquet, read_json_tables, read_row_group
 from .recipe.tables import contains_label, labels_of, struct_from_table
 from .skipping import skip_unreadable
@@ -70,6 +71,16 @@ class HiveConfig(datasets.BuilderConfig):  # type: ignore[misc]
         """The name of the cached table, which rendering options do not change."""
         kwargs = {name: value for name, value in config_kwargs.items() if name not in RENDERING_OPTIONS}
         return str(super().create_config_id(kwargs, custom_features))
+
+    def check(self) -> None:
+        """Raise `ValueError` for options that no row could be chosen by."""
+        allowed = self.num_sources if isinstance(self.num_sources, (list, tuple, set)) else [self.num_sources or 1]
+        if not allowed or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in allowed):
+            raise ValueError(f"num_sources must be a number of sources, or a list of such, not {self.num_sources!r}")
+        labels = [self.labels] if isinstance(self.labels, str) else self.labels
+        is_list = isinstance(labels, (list, tuple, set))
+        if labels is not None and not (is_list and labels and all(isinstance(label, str) for label in labels)):
+            raise ValueError(f"labels must be a label, or a list of such, not {self.labels!r}")
 
     def row_filter(self) -> pc.Expression | None:
         """What `filters`, `num_sources` and the config's name ask for, over columns with statistics; None for all."""
@@ -141,6 +152,9 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         kwargs["dataset_name"] = "hive"
         kwargs["hash"] = hash_code()
         super().__init__(**kwargs)
+        self.config.check()
+        # a cached table comes with the feature that it was first loaded with
+        self.info.features = mixture_features(self._mixture())
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
@@ -207,7 +221,10 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _select(self, table: pa.Table) -> pa.Table:
         row_filter = self.config.row_filter()
         if row_filter is not None:
-            table = table.filter(row_filter)
+            try:
+                table = table.filter(row_filter)
+            except pa.ArrowException as error:
+                raise _explain_filters(error) from None
         if self.config.labels is not None:
             labels = [self.config.labels] if isinstance(self.config.labels, str) else list(self.config.labels)
             table = table.filter(contains_label(table, labels))
@@ -217,8 +234,8 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         return xopen(file, "rb", download_config=_download_config(self.token, self.storage_options))
 
     def _as_dataset(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
-        # A cached table comes with the feature that it was first loaded with. Casting also gives the dataset a
-        # fingerprint of its own, so that what `map` caches at one sampling rate is not served at another.
+        # Casting also gives the dataset a fingerprint of its own, so that what `map` caches at one sampling rate is
+        # not served at another.
         return super()._as_dataset(*args, **kwargs).cast_column("mixture", self._mixture())
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
@@ -257,10 +274,14 @@ def _matching_row_groups(
         fragment = pyarrow.dataset.ParquetFileFormat().make_fragment(stream)
         try:
             indices = [group.id for group in fragment.subset(filter=row_filter).row_groups]
-        except pa.ArrowInvalid as error:
-            columns = ", ".join(parquet.schema_arrow.names)
-            raise ValueError(f"filters do not fit the metadata, whose columns are {columns}: {error}") from None
+        except pa.ArrowException as error:
+            raise _explain_filters(error) from None
     return [(index, metadata.row_group(index).num_rows) for index in indices]
+
+
+def _explain_filters(error: pa.ArrowException) -> ValueError:
+    columns = ", ".join(f"{field.name} ({field.type})" for field in RECIPE_SCHEMA if field.name != "sources")
+    return ValueError(f"filters do not fit the metadata, whose columns are {columns}: {str(error).splitlines()[0]}")
 
 
 def _divide(num_rows: int, parts: int) -> list[tuple[int, int]]:

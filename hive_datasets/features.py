@@ -31,7 +31,8 @@ class Mixture:
 
     A decoded value is a dict of ``mix``, float32 of shape (T,); ``sources``, float32 of shape (N, T);
     ``sampling_rate``, int, in Hz; and ``recipe``, the row's recipe as JSON text, by which a decoded value can be
-    stored again (``json.loads`` or `parse_recipe` reads it).
+    stored again (``json.loads`` or `parse_recipe` reads it). What is stored is always the recipe: audio that a
+    function of `map` has changed belongs into another column.
 
     Where the corpora are is looked up when a row is decoded. It is never stored: not in a file, not in the
     cache, not in this feature's fields.

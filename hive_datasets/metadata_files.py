@@ -43,6 +43,8 @@ def _find_in(data_dir: str, download_config: datasets.DownloadConfig) -> DataFil
     data_dir = data_dir if "://" in data_dir else os.path.abspath(os.path.expanduser(data_dir))
     if has_magic(data_dir) or is_metadata_file(data_dir):
         return _resolve({_split_of(os.path.dirname(data_dir)): [data_dir]}, "", download_config)
+    if "://" not in data_dir and not os.path.exists(data_dir):
+        raise MetadataUnavailableError(f"no metadata: there is no {data_dir}")
     try:
         patterns = get_data_patterns(data_dir, download_config)
     except FileNotFoundError as error:
@@ -76,7 +78,7 @@ def _find_on_hub(revision: str | None, download_config: datasets.DownloadConfig)
                 f"     (hf download {HUB_REPOSITORY} --repo-type dataset --local-dir DIR)\n"
                 '     and load_dataset("hive", data_dir="DIR"), or a folder of the authors\' JSON files;\n'
                 "  3. point HF_ENDPOINT to a mirror that you can reach, or log in (hf auth login) if access is denied."
-            ) from hub_error
+            ) from None
 
 
 def _resolve(patterns: Any, base_path: str, download_config: datasets.DownloadConfig) -> DataFilesDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -27,16 +28,16 @@ def skip_unreadable(dataset: IterableDataset) -> IterableDataset:
     ``decode(num_threads=)``.
 
     Args:
-        dataset: a stream with a column of type ``Mixture(on_error="skip")``.
+        dataset: a stream with a `Mixture` column. If it decodes in threads, the column must have been cast to
+            ``Mixture(on_error="skip")`` before.
 
     Raises:
         TypeError: it is not a stream. (A `Dataset` has a row for every index; there the mixture is None.)
-        ValueError: it has no such column, or decoding is off.
+        ValueError: it has no such column, decoding is off, or its threads raise errors.
 
     Example:
-        >>> from hive_datasets import Mixture, load_dataset, skip_unreadable
-        >>> ds = load_dataset("hive", "demo", split="train", streaming=True)
-        >>> ds = ds.cast_column("mixture", Mixture(on_error="skip")).shuffle(seed=0, buffer_size=100)
+        >>> from hive_datasets import load_dataset, skip_unreadable
+        >>> ds = load_dataset("hive", "demo", split="train", streaming=True).shuffle(seed=0, buffer_size=100)
         >>> len(list(skip_unreadable(ds)))
         24
     """
@@ -48,8 +49,15 @@ def skip_unreadable(dataset: IterableDataset) -> IterableDataset:
     if not mixtures:
         raise ValueError(f"the stream has no Mixture column, but {dataset.features}")
     for name, feature in mixtures.items():
-        if not feature.decode or feature.on_error != "skip":
-            raise ValueError(f'column {name!r} must be cast to Mixture(on_error="skip") first; it is {feature}')
+        if not feature.decode:
+            raise ValueError(f"decoding of column {name!r} is off: there is nothing that could be unreadable")
+        if feature.on_error != "skip":
+            if dataset._ex_iterable.is_typed:
+                message = f'cast column {name!r} to Mixture(on_error="skip") before decode(num_threads=) or map'
+                raise ValueError(message)
+            skipping = copy.copy(feature)  # with its roots
+            skipping.on_error = "skip"
+            dataset = dataset.cast_column(name, skipping)
     return IterableDataset(
         _ReadableExamples(_decoded_examples(dataset), dataset.features, list(mixtures)),
         info=dataset.info.copy(),

@@ -96,7 +96,11 @@ def test_metadata_by_file_glob_list_mapping_and_url(demo):
 
 def test_no_metadata(tmp_path):
     (tmp_path / "empty").mkdir()
-    for options in ({"data_dir": str(tmp_path / "empty")}, {"data_files": str(tmp_path / "none.parquet")}):
+    for options in (
+        {"data_dir": str(tmp_path / "empty")},
+        {"data_dir": "/nowhere"},
+        {"data_files": str(tmp_path / "none.parquet")},
+    ):
         with pytest.raises(MetadataUnavailableError, match="no metadata"):
             load_dataset("hive", streaming=True, **options)
 
@@ -153,9 +157,31 @@ def test_choosing_rows_renders_nothing(shared, layout):
     assert chosen(labels="No such label") == []
 
 
-def test_filters_on_what_is_no_column(demo):
-    with pytest.raises(ValueError, match="filters do not fit the metadata, whose columns are mix_id, split"):
-        load(demo / "metadata", filters=[("snr", ">", 1)])
+@pytest.mark.parametrize("layout", ["hub", "json"])
+@pytest.mark.parametrize("term", [("snr", ">", 1), ("num_sources", ">", "2")])
+def test_filters_that_do_not_fit(shared, layout, term):
+    with pytest.raises(
+        ValueError, match=r"filters do not fit the metadata, whose columns are mix_id \(string\), split"
+    ):
+        list(load(shared / "mini" / layout, split="train", filters=[term]).decode(False))
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_sources": n} for n in ("2", 2.0, [2, "3"], [], -1)] + [{"labels": 3}, {"labels": []}]
+)
+def test_choices_that_make_no_sense(demo, options):
+    with pytest.raises(ValueError, match="must be a"):
+        load(demo / "metadata", **options)
+
+
+def test_a_stream_renders_as_asked_whatever_was_cached_before(demo, cache):
+    options = {"data_dir": str(demo / "metadata"), "dataset_paths": str(demo / "sources"), "split": "test"}
+    load_dataset("hive", cache_dir=cache, sampling_rate=8000, on_error="skip", stems="unscaled", **options)
+    stream = load_dataset("hive", cache_dir=cache, streaming=True, **options)
+    assert stream.features["mixture"] == Mixture()
+    assert next(iter(stream))["mixture"]["mix"].shape == (441000,)
+    skipping = load_dataset("hive", cache_dir=cache, streaming=True, sampling_rate=16000, on_error="skip", **options)
+    assert next(iter(skipping))["mixture"]["mix"].shape == (160000,)
 
 
 def test_filters_are_pushed_down_to_row_groups(demo_recipes, tmp_path, monkeypatch):

@@ -253,6 +253,12 @@ def test_flatten(dataset):
     assert flat[0]["mixture.num_sources"] == 2
 
 
+def test_a_decoded_value_is_handed_on(dataset):
+    value = dataset[0]["mixture"]
+    assert Mixture(dataset_paths="/").decode_example(value) is value
+    assert Mixture().encode_example(value) == value
+
+
 def test_decoding_off_says_so(demo_recipes):
     with pytest.raises(RuntimeError, match="Decoding is off"):
         Mixture(decode=False).decode_example(demo_recipes[0].to_dict())

@@ -58,6 +58,14 @@ def test_skipping_warns_once_a_file_and_counts_at_the_end(load, holed):
     assert messages[2] == f"skipped {24 - len(seen)} of 24 mixtures whose sources cannot be read"
 
 
+def test_a_stream_that_would_raise_is_made_to_skip(load, holed, monkeypatch):
+    stream = load(sampling_rate=16000)
+    monkeypatch.setenv("HIVE_DATASET_PATHS", "/nowhere")  # what it was loaded with stays
+    load_dataset("hive", "demo", streaming=True)
+    assert collect(skip_unreadable(stream))[0] == holed[1]
+    assert next(iter(skip_unreadable(stream.skip(2))))["mixture"]["sampling_rate"] == 16000
+
+
 def test_a_whole_dict_of_splits(demo, holed):
     splits = load_dataset(
         "hive", data_dir=str(demo / "metadata"), streaming=True, dataset_paths=holed[0], on_error="skip"
@@ -141,7 +149,9 @@ def test_a_corpus_without_a_root_is_skipped_with_one_warning(demo):
 def test_what_cannot_be_skipped(load):
     with pytest.raises(TypeError, match="to_iterable_dataset"):
         skip_unreadable(load_dataset("hive", "demo", split="test"))
-    with pytest.raises(ValueError, match="must be cast"):
-        skip_unreadable(load())
+    with pytest.raises(ValueError, match="before decode"):
+        skip_unreadable(load().decode(num_threads=2))
+    with pytest.raises(ValueError, match="decoding of column 'mixture' is off"):
+        skip_unreadable(load().decode(False))
     with pytest.raises(ValueError, match="no Mixture column"):
         skip_unreadable(load().select_columns(["mix_id"]))

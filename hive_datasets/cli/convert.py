@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from ..files import written_aside
-from ..recipe.reading import JSON_SUFFIXES, PARQUET_SUFFIXES, list_metadata_files, read_tables
+from ..recipe.reading import JSON_SUFFIXES, PARQUET_SUFFIXES, list_metadata_files, open_parquet, read_tables
 from ..recipe.writing import JsonFileWriter, JsonTreeWriter, ParquetFileWriter, ParquetWriter, write_recipes
 
 _DESCRIPTION = """\
@@ -84,5 +83,10 @@ def _read_with_progress(files: list[str], quiet: bool) -> Iterator[pa.Table]:
 def _count_rows(files: list[str]) -> int | None:
     """The number of rows, which only local parquet files tell beforehand."""
     if all(file.endswith(PARQUET_SUFFIXES) and "://" not in file for file in files):
-        return sum(int(pq.read_metadata(file).num_rows) for file in files)
+        return sum(_count_parquet_rows(file) for file in files)
     return None
+
+
+def _count_parquet_rows(file: str) -> int:
+    with Path(file).open("rb") as stream:
+        return int(open_parquet(stream, file).metadata.num_rows)

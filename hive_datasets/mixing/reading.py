@@ -132,7 +132,7 @@ def _classify(location: str, error: soundfile.LibsndfileError) -> SourceError:
     if not os.path.exists(location):
         return SourceNotFoundError("there is no such file")
     if os.path.isdir(location):
-        return SourceFormatError("it is a folder")
+        return SourceNotFoundError("it is a folder, not a file")
     if not os.access(location, os.R_OK):
         return SourceError("there is no permission to read it")
     if os.path.getsize(location) == 0:
@@ -144,7 +144,7 @@ _HINTS = {
     SourceNotFoundError: "Check that the corpus is complete and that its root is right",
     EmptySourceError: "Fetch the file again",
     TruncatedSourceError: "The file is cut short or damaged: fetch it again",
-    ChunkOutOfRangeError: "This is another version of the file than the authors had, or it is cut short",
+    ChunkOutOfRangeError: "The authors had another version of this file, or it is cut short: fetch it again",
     SourceFormatError: "Convert it to WAV or FLAC, or fetch it again if it is damaged",
 }
 
@@ -158,7 +158,7 @@ def _explain(error: SourceError, location: str, source: Source, mix_id: str) -> 
             hint = f"The folder {missing} does not exist: check the root that is configured for this corpus"
     return type(error)(
         f"mixture {mix_id}, source {source.source_id}: {source.path!r} cannot be read from {location}: "
-        f'{error.message}. {hint}, or go on without it with on_error="skip".',
+        f"{error.message}. {hint}.",
         mix_id=mix_id,
         source_id=source.source_id,
         path=source.path,

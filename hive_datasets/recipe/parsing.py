@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -16,6 +17,8 @@ from ..errors import RecipeError
 from .schema import SOURCE_FIELDS, Recipe, Source
 
 _SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
+#: Paths that could lead out of a corpus' folder; a pattern that `re` and Arrow both read.
+UNSAFE_PATH = r"^/|(^|/)\.\.(/|$)"
 _SOURCE_FIELD_NAMES = [name for name, _ in SOURCE_FIELDS]
 
 
@@ -42,7 +45,8 @@ def parse_recipe(row: Mapping[str, Any] | str, where: str | None = None) -> Reci
 
     Raises:
         RecipeError: a field is missing or ill-typed, an interval is negative, empty or reversed, a number
-            is not finite, there are no sources, or `num_sources` disagrees with them.
+            is not finite, a path is absolute or contains "..", there are no sources, or `num_sources`
+            disagrees with them.
 
     Example:
         >>> recipe = parse_recipe({
@@ -77,8 +81,7 @@ def parse_recipe(row: Mapping[str, Any] | str, where: str | None = None) -> Reci
         final_max_amplitude=mixing.positive("final_max_amplitude"),
     )
     if row.get("num_sources") is not None and fields.count("num_sources") != recipe.num_sources:
-        problem = f"num_sources is {row['num_sources']}, but there are {recipe.num_sources} sources"
-        raise fields.error("num_sources", problem)
+        raise fields.error("num_sources", f"is {row['num_sources']}, but there are {recipe.num_sources} sources")
     return recipe
 
 
@@ -124,7 +127,7 @@ def _parse_source(source: Any, index: int, recipe: _Fields) -> Source:
     fields = _Fields(source, recipe.where, recipe.mix_id, source_id=label)
     parsed = Source(
         source_id=fields.text("source_id"),
-        path=fields.text("path"),
+        path=fields.relative_path("path"),
         label=fields.text("label", empty=True),
         crop_start_second=fields.number("crop_start_second"),
         crop_end_second=fields.number("crop_end_second"),
@@ -174,6 +177,12 @@ class _Fields:
             raise self.error(name, f"must be text, not {_kind(value)}")
         if not value and not empty:
             raise self.error(name, "is empty")
+        return value
+
+    def relative_path(self, name: str) -> str:
+        value = self.text(name)
+        if re.search(UNSAFE_PATH, value):
+            raise self.error(name, f"is {value!r}: it must be relative and not contain '..'")
         return value
 
     def number(self, name: str) -> float:

@@ -137,8 +137,9 @@ def read_row_group(
 def read_json_tables(stream: IO[str], file: str) -> Iterator[pa.Table]:
     """Iterate over a JSON stream of recipes as tables of `RECIPE_SCHEMA`."""
     recipes: list[Recipe] = []
-    for row in iterate_json(stream, file):
-        recipes.append(parse_recipe(row, file))
+    for number, row in enumerate(iterate_json(stream, file), start=1):
+        has_name = isinstance(row, dict) and isinstance(row.get("mix_id"), str)
+        recipes.append(parse_recipe(row, file if has_name else f"{file}, row {number}"))
         if len(recipes) == BATCH_ROWS:
             yield table_from_recipes(recipes)
             recipes = []
@@ -150,7 +151,7 @@ def iterate_json(stream: IO[str], file: str) -> Iterator[Any]:
     """Iterate over the objects of a JSON array, of JSON lines, or of a single object, without loading all.
 
     Raises:
-        RecipeError: the text is not JSON, or ends too early.
+        RecipeError: the text is empty, is not JSON, or ends too early.
     """
     decoder = json.JSONDecoder()
     text, position = "", 0
@@ -159,15 +160,23 @@ def iterate_json(stream: IO[str], file: str) -> Iterator[Any]:
     def fail(problem: str) -> RecipeError:
         return RecipeError(f"{file}: {problem}", where=file)
 
+    def read() -> str:
+        try:
+            return stream.read(_READ_CHARACTERS)
+        except UnicodeDecodeError as error:
+            raise fail(f"not UTF-8: {error}") from None
+
     while True:
         while position < len(text) and (text[position].isspace() or text[position] == ","):
             position += 1
         if position == len(text):
-            text, position = stream.read(_READ_CHARACTERS), 0
+            text, position = read(), 0
             if text:
                 continue
             if in_array:
                 raise fail("the JSON array is not closed: the file is cut short")
+            if in_array is None:
+                raise fail("is empty")
             return
         if in_array is None:
             in_array = text[position] == "["
@@ -181,7 +190,7 @@ def iterate_json(stream: IO[str], file: str) -> Iterator[Any]:
         try:
             value, end = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
-            block = stream.read(_READ_CHARACTERS) if len(text) - position < _MAX_ROW_CHARACTERS else ""
+            block = read() if len(text) - position < _MAX_ROW_CHARACTERS else ""
             if not block:
                 raise fail(
                     f"not valid JSON, or cut short: {error.msg} near {text[position : position + 60]!r}"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import RecipeError
-from .parsing import normalize_split, parse_recipe
+from .parsing import UNSAFE_PATH, normalize_split, parse_recipe
 from .schema import HUB_SCHEMA, RECIPE_SCHEMA, RECIPE_TYPE, SOURCE_FIELDS, Recipe
 
 _NUMBERS = ["target_duration", "global_normalization_factor", "final_max_amplitude"]
@@ -115,6 +115,7 @@ def _is_valid(table: pa.Table) -> bool:
             for span in ("crop", "chunk")
         )
         and not any(pc.any(pc.equal(text, "")).as_py() for text in texts)
+        and not pc.any(pc.match_substring_regex(fields["path"], UNSAFE_PATH)).as_py()
     )
 
 

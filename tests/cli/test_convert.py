@@ -86,6 +86,13 @@ def test_a_fault_leaves_nothing_behind(tmp_path, demo_recipes, capsys):
         assert [file.name for file in tmp_path.iterdir()] == ["rows.json"]
 
 
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more"])
+def test_broken_parquet(tmp_path, capsys, content):
+    (tmp_path / "a.parquet").write_bytes(content)
+    assert convert(tmp_path / "a.parquet", tmp_path / "out") == 1
+    assert "a.parquet: not a parquet file" in capsys.readouterr().err
+
+
 def test_nothing_is_overwritten(demo, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     with pytest.raises(SystemExit) as stopped:

@@ -214,7 +214,7 @@ def break_middle(file):
         (".wav", break_zero_length, EmptySourceError, "no bytes"),
         (".wav", break_no_frames, EmptySourceError, "no frames"),
         (".wav", break_not_audio, SourceFormatError, "libsndfile cannot read it"),
-        (".wav", break_folder, SourceFormatError, "it is a folder"),
+        (".wav", break_folder, SourceNotFoundError, "it is a folder"),
         (".wav", break_half, ChunkOutOfRangeError, "past the last"),
         (".flac", break_half, TruncatedSourceError, "cannot be decoded"),
         (".flac", break_middle, TruncatedSourceError, "frames"),

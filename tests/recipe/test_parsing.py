@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 
 import pyarrow as pa
 import pytest
@@ -59,7 +60,7 @@ ROW_FAULTS = {
 }
 SOURCE_FAULTS = {
     "source_id": [None, 1, ""],
-    "path": [None, 1, ""],
+    "path": [None, 1, "", "/etc/passwd", "AudioSet/../../x.wav", "..", "a/.."],
     "label": [None, 1],
     "crop_start_second": [None, -0.1, math.nan, "0", 1e9],
     "crop_end_second": [None, -1.0, 0.0, math.inf],
@@ -125,6 +126,7 @@ def test_no_row_at_all(row):
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=8)
+paths = st.lists(texts.filter(lambda text: text != ".." and "/" not in text), min_size=1, max_size=3).map("/".join)
 positive = st.floats(1e-6, 1e6)
 signed = st.floats(-1e6, 1e6)
 
@@ -141,7 +143,7 @@ def recipes(draw):
     for index in range(draw(st.integers(1, 5))):
         crop, chunk = draw(intervals()), draw(intervals())
         gains = [draw(signed) for _ in range(3)]
-        sources.append(Source(f"s{index + 1}", draw(texts), draw(texts), *crop, *chunk, *gains))
+        sources.append(Source(f"s{index + 1}", draw(paths), draw(texts), *crop, *chunk, *gains))
     return Recipe(
         mix_id=draw(texts),
         split=draw(st.sampled_from(["train", "validation", "test"])),
@@ -202,18 +204,25 @@ def is_arrow_typed(field, value):
 )
 def test_tables_find_what_rows_find(row, field, value):
     """The vectorised check agrees with the slow one, on the first row at fault."""
-    rows = [row, row, damaged(row, field, value), damaged(row, "mix_id", "")]
-    for index, item in enumerate(rows[:3]):
-        item = rows[index] = copy.deepcopy(item)
-        if field != "mix_id" or index < 2:
+    rows = [copy.deepcopy(row), copy.deepcopy(row), damaged(row, field, value), damaged(row, "rms_gain", None)]
+    for index, item in enumerate(rows):
+        if field != "mix_id" or index != 2:
             item["mix_id"] = f"sample_{index:08d}"
     table = pa.Table.from_pylist(rows, schema=table_from_recipes([]).schema)
     with pytest.raises(RecipeError) as of_table:
+        table_from_hub(table.slice(0, 3), "a.parquet")
+    with pytest.raises(RecipeError, match=re.escape(str(of_table.value))):
         table_from_hub(table, "a.parquet")
     if not (field == "num_sources" and value is None):
         with pytest.raises(RecipeError) as of_row:
             parse_recipe(rows[2], "a.parquet")
         assert str(of_table.value) == str(of_row.value)
+
+
+def test_no_sources_at_all(row):
+    row |= {"sources": [], "num_sources": 0}
+    with pytest.raises(RecipeError, match="is empty: a mixture needs at least one source"):
+        table_from_hub(pa.Table.from_pylist([row], schema=table_from_recipes([]).schema))
 
 
 def test_a_null_num_sources_is_a_fault_of_a_table(row):
