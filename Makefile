@@ -32,7 +32,7 @@ clean:
 # torch is pinned: an open range would take a build with several GB of CUDA libraries
 .venv/dev.installed: setup.cfg
 	$(PYTHON) -m venv .venv
-	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,dev,plot,torch]'
+	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,dev,fast,plot,torch]'
 	touch $@
 
 .venv/datasets-%/installed: setup.cfg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import platform
 from pathlib import Path
@@ -19,7 +20,8 @@ if __name__ == "__main__":
     parser.add_argument("--only", choices=["mixing", "metadata"])
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / ".data", help="for generated data, 2 GB")
     options = parser.parse_args()
-    versions = f"datasets {datasets.__version__}, Python {platform.python_version()}"
+    fast = "with" if importlib.util.find_spec("miniaudio") else "without"
+    versions = f"datasets {datasets.__version__}, Python {platform.python_version()}, {fast} miniaudio"
     print(f"{os.cpu_count()} cores, {platform.machine()}, {versions}")
     corpus = make_corpus(options.folder)
     if options.only != "metadata":

@@ -19,10 +19,12 @@ def test_there_are_blocks():
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_block(block, demo, subprocess_environment):
-    code = f"import hive_datasets\nfrom datasets import load_dataset\n{block}"
+    code = f"import hive_datasets\nfrom datasets import load_dataset\n{block}".replace(
+        "/data/hive", str(demo / "sources")
+    )
     if "DataLoader" in block:
         pytest.importorskip("torch")
-        code = f"import torch\n{code}\nassert len(list(loader)) == 24"
+        code = f"{code}\nassert len(list(loader)) == 24"
     with HubServer("ShandaAI/Hive", demo / "metadata") as server:
         environment = {"HF_ENDPOINT": server.url, "HIVE_DATASET_PATHS": str(demo / "sources")}
         subprocess.run(

@@ -19,6 +19,7 @@ from ..errors import (
     TruncatedSourceError,
 )
 from ..recipe import Source
+from .flac import read_flac
 from .planning import Excerpt, Header, OutOfRangeError, plan_excerpt
 
 #: Encodings in which libsndfile seeks to the exact sample. The others (Vorbis, Opus, MP3, ADPCM, ...) are decoded
@@ -89,6 +90,10 @@ def _read_frames(
     first = excerpt.start if file.subtype in SEEKABLE_SUBTYPES else 0
     wanted = f"frames {excerpt.start} to {excerpt.stop}"
     try:
+        if file.format == "FLAC" and dtype == "int16":
+            frames = read_flac(file, excerpt.start, excerpt.stop)
+            if frames is not None:
+                return frames, excerpt
         file.seek(first)
         frames = file.read(excerpt.stop - first, dtype=dtype, always_2d=True)[excerpt.start - first :]
     except soundfile.LibsndfileError as error:

@@ -21,6 +21,15 @@ from hive_datasets import (
 from tests.reference import render_mixture
 
 
+@pytest.fixture(params=["dr_flac", "libsndfile"])
+def flac_decoder(request, monkeypatch):
+    """Both ways of decoding FLAC."""
+    if request.param == "dr_flac":
+        pytest.importorskip("miniaudio")
+    else:
+        monkeypatch.setattr("hive_datasets.mixing.flac._find_miniaudio", lambda: None)
+
+
 def assert_agrees(folder, recipe, sampling_rate=None):
     mix, stems = render_mixture(folder, recipe.to_dict(), sampling_rate)
     ours = Mixer(folder, sampling_rate)(recipe)
@@ -35,12 +44,12 @@ def assert_agrees(folder, recipe, sampling_rate=None):
     return ours
 
 
-def test_every_published_row(hive_rows, corpora):
+def test_every_published_row(hive_rows, corpora, flac_decoder):
     for recipe in read_recipes(hive_rows):
         assert_agrees(corpora, recipe)
 
 
-def test_every_row_of_mini(shared, corpora):
+def test_every_row_of_mini(shared, corpora, flac_decoder):
     recipes = list(read_recipes(shared / "mini" / "hub"))
     assert len(recipes) == 64
     for recipe in recipes:
@@ -55,7 +64,7 @@ def test_every_row_of_mini_at_other_rates(shared, corpora, sampling_rate):
         assert_agrees(corpora, recipe, sampling_rate)
 
 
-def test_every_row_of_the_demo(demo):
+def test_every_row_of_the_demo(demo, flac_decoder):
     for recipe in read_recipes(demo / "metadata"):
         ours = assert_agrees(demo / "sources", recipe)
         assert np.abs(ours["mix"]).max() == pytest.approx(0.95, abs=1e-5)
@@ -123,7 +132,7 @@ def test_every_rate(recipe, tmp_path, rate):
         (".aiff", 44100, 1, {}),
     ],
 )
-def test_every_format(recipe, tmp_path, suffix, rate, channels, options):
+def test_every_format(recipe, tmp_path, suffix, rate, channels, options, flac_decoder):
     """Vorbis and MP3 too, in which a seek would not be exact: against the whole file, decoded from the start."""
     recipe, file = with_file(recipe, tmp_path, suffix, rate, channels, **options)
     decoded, _ = soundfile.read(file, dtype="float64", always_2d=True)
@@ -220,7 +229,9 @@ def break_middle(file):
         (".flac", break_middle, TruncatedSourceError, "frames"),
     ],
 )
-def test_failures_name_the_mixture_the_source_the_path_and_the_location(recipe, tmp_path, suffix, damage, error, says):
+def test_failures_name_the_mixture_the_source_the_path_and_the_location(
+    recipe, tmp_path, suffix, damage, error, says, flac_decoder
+):
     recipe, file = with_file(recipe, tmp_path, suffix, 32000)
     damage(file)
     with pytest.raises(error, match=says) as caught:
@@ -235,7 +246,7 @@ def test_a_missing_root_folder_is_named(recipe, tmp_path):
         Mixer({"AudioSet": tmp_path / "nowhere"})(recipe)
 
 
-def test_a_stream_that_does_not_know_its_length_is_read(recipe, tmp_path):
+def test_a_stream_that_does_not_know_its_length_is_read(recipe, tmp_path, flac_decoder):
     recipe, file = with_file(recipe, tmp_path, ".flac", 32000)
     expected = Mixer(tmp_path)(recipe)
     data = bytearray(file.read_bytes())
