@@ -252,9 +252,8 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 def hash_code() -> str:
     """A hash of the code that makes the tables, so that no table of older code is served from the cache."""
     folder = Path(__file__).parent
-    digest = hashlib.sha256(
-        datasets.__version__.split(".")[0].encode()
-    )  # a release writes features older ones cannot read
+    # of `datasets` too: a major release caches descriptions of features that older ones cannot read
+    digest = hashlib.sha256(datasets.__version__.split(".")[0].encode())
     for file in [Path(__file__), *sorted((folder / "recipe").glob("*.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

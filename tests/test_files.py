@@ -13,6 +13,13 @@ def test_an_error_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_it_is_renamed_not_copied(tmp_path):
+    with written_aside(tmp_path / "a.txt") as path:
+        path.write_text("whole")
+        inode = path.stat().st_ino
+    assert (tmp_path / "a.txt").stat().st_ino == inode
+
+
 def test_of_two_that_make_one_folder_the_first_stays(tmp_path):
     target = tmp_path / "folder"
     with written_aside(target) as slow:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .schema import HUB_SCHEMA
@@ -32,7 +33,7 @@ class ParquetWriter:
         for split in table.column("split").unique().to_pylist():
             if split not in self._splits:
                 self._splits[split] = ParquetFileWriter(self.folder / _safe_name(split) / "data.parquet")
-            self._splits[split].write(table.filter(pa.compute.equal(table.column("split"), split)))
+            self._splits[split].write(table.filter(pc.equal(table.column("split"), split)))
 
     def close(self) -> None:
         """Write what is pending."""

@@ -142,6 +142,17 @@ def test_every_format(recipe, tmp_path, suffix, rate, channels, options, flac_de
     np.testing.assert_allclose(Mixer(tmp_path)(recipe)["mix"], mix, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("suffix", "seeks"), [(".mp3", {0}), (".ogg", {0}), (".wav", {32000 + 75040})])
+def test_only_formats_that_seek_exactly_are_sought(recipe, tmp_path, monkeypatch, suffix, seeks):
+    recipe, _ = with_file(recipe, tmp_path, suffix, 32000)
+    recipe = with_source(recipe, crop_start_second=2.345, crop_end_second=6.345)
+    seen = set()
+    original = soundfile.SoundFile.seek
+    monkeypatch.setattr(soundfile.SoundFile, "seek", lambda self, frame: seen.add(frame) or original(self, frame))
+    Mixer(tmp_path, sampling_rate=32000)(recipe)
+    assert seen == seeks
+
+
 @pytest.mark.parametrize("crop", [0.0, 0.001, 3.99, 4.0, 4.001, 7.5, 7.999, 8.0, 20.0])
 @pytest.mark.parametrize("rate", [16000, 32000, 44100, 48000])
 def test_crops_at_and_past_the_ends_of_the_chunk(recipe, tmp_path, rate, crop):
