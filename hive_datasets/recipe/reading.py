@@ -108,7 +108,9 @@ def open_parquet(stream: IO[bytes], file: str) -> pq.ParquetFile:
         RecipeError: it is not parquet, or lacks a column.
     """
     try:
-        parquet = pq.ParquetFile(stream)
+        # Not buffered ahead: that is done by threads of pyarrow, and one that still lets go of a buffer of a Python file
+        # while the interpreter ends takes the process down with it.
+        parquet = pq.ParquetFile(stream, pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise RecipeError(f"{file}: not a parquet file: {error}", where=file) from None
     names = parquet.schema_arrow.names

@@ -1,5 +1,6 @@
 import io
 import json
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +42,21 @@ def test_every_way_in(demo, demo_recipes, tmp_path):
     assert list(read_recipes(rows)) == list(read_recipes(demo_recipes)) == demo_recipes
     assert list(read_recipes(rows[0])) == list(read_recipes(demo_recipes[0])) == demo_recipes[:1]
     assert list(read_recipes(f"file://{demo}/metadata/train")) == demo_recipes
+
+
+def test_a_file_object_is_read_by_the_caller_alone(tmp_path, demo_recipes):
+    """A thread of pyarrow's that lets go of a Python buffer while the interpreter ends aborts the process."""
+    readers = set()
+
+    class Stream(io.BytesIO):
+        def read(self, size=-1):
+            readers.add(threading.get_ident())
+            return super().read(size)
+
+    pq.write_table(hub_from_table(table_from_recipes(demo_recipes)), tmp_path / "a.parquet")
+    parquet = open_parquet(Stream((tmp_path / "a.parquet").read_bytes()), "a.parquet")
+    assert sum(map(len, read_row_group(parquet, "a.parquet", 0))) == len(demo_recipes)
+    assert readers == {threading.get_ident()}
 
 
 def test_no_metadata(tmp_path):
