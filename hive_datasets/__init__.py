@@ -14,6 +14,7 @@ from . import errors
 from ._version import __version__
 from .demo import demo_folder
 from .errors import (
+    AmbiguousSourceError,
     ChunkOutOfRangeError,
     EmptySourceError,
     HiveError,
@@ -25,6 +26,7 @@ from .errors import (
     SourceRootError,
     TruncatedSourceError,
     UnreadableSourceWarning,
+    VariantSourceWarning,
 )
 from .features import Mixture, register_mixture
 from .loading import register_hive
@@ -34,6 +36,7 @@ from .skipping import skip_unreadable
 from .sources import Corpus, find_corpus, list_corpora
 
 __all__ = [
+    "AmbiguousSourceError",
     "ChunkOutOfRangeError",
     "Corpus",
     "EmptySourceError",
@@ -50,6 +53,7 @@ __all__ = [
     "SourceRootError",
     "TruncatedSourceError",
     "UnreadableSourceWarning",
+    "VariantSourceWarning",
     "__version__",
     "demo_folder",
     "errors",

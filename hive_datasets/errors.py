@@ -7,13 +7,15 @@
     ├── MetadataUnavailableError (OSError)    neither the Hub nor a local copy could be reached
     ├── SourceRootError (LookupError)         no folder is configured for a metadata path
     └── SourceError (OSError)                 a source file cannot give the audio that a recipe asks for
-        ├── SourceNotFoundError (FileNotFoundError)   no file at the resolved location
+        ├── SourceNotFoundError (FileNotFoundError)   no file there, nor a known variant of it
+        ├── AmbiguousSourceError                      several files fit equally well
         ├── SourceFormatError                         not a format that libsndfile reads
         ├── EmptySourceError                          no bytes, or no frames
         ├── TruncatedSourceError                      cut short or damaged: frames cannot be decoded
         └── ChunkOutOfRangeError                      the chunk ends more than 10 frames past the end
 
     UnreadableSourceWarning (UserWarning)     a mixture was skipped (``on_error="skip"``)
+    VariantSourceWarning (UserWarning)        files of a corpus bear other names than in the metadata
 
 Each keeps what it knows as attributes (``mix_id``, ``source_id``, ``path``, ``location``, ...), names it in
 its message, and can be pickled, so that it arrives whole from a worker process.
@@ -22,6 +24,7 @@ its message, and can be pickled, so that it arrives whole from a worker process.
 from __future__ import annotations
 
 __all__ = [
+    "AmbiguousSourceError",
     "ChunkOutOfRangeError",
     "EmptySourceError",
     "HiveError",
@@ -33,6 +36,7 @@ __all__ = [
     "SourceRootError",
     "TruncatedSourceError",
     "UnreadableSourceWarning",
+    "VariantSourceWarning",
 ]
 
 
@@ -134,7 +138,11 @@ class SourceError(HiveError, OSError):
 
 
 class SourceNotFoundError(SourceError, FileNotFoundError):
-    """There is no file at the resolved location."""
+    """There is no file at the resolved location, nor one that a known variant of the path leads to."""
+
+
+class AmbiguousSourceError(SourceError):
+    """Several files stand for the path equally well, and none is exactly there."""
 
 
 class SourceFormatError(SourceError):
@@ -155,3 +163,7 @@ class ChunkOutOfRangeError(SourceError):
 
 class UnreadableSourceWarning(UserWarning):
     """Mixtures are skipped because a source cannot be read (``on_error="skip"``)."""
+
+
+class VariantSourceWarning(UserWarning):
+    """Files of a corpus are found under other names than the metadata's, by a known rule."""

@@ -14,7 +14,7 @@ import pytest
 from datasets import Dataset, Features, Value, load_dataset, load_from_disk
 from packaging.version import parse
 
-from hive_datasets import Mixer, Mixture, RecipeError, SourceNotFoundError, SourceRootError, parse_recipe, read_recipes
+from hive_datasets import Mixer, Mixture, RecipeError, SourceRootError, parse_recipe, read_recipes
 from hive_datasets.recipe import RECIPE_TYPE
 
 
@@ -182,7 +182,7 @@ def test_roots_change_at_once(dataset, demo, monkeypatch, tmp_path):
     monkeypatch.setenv("HIVE_DATASET_PATHS", str(demo / "sources"))
     next(stream)
     monkeypatch.setenv("HIVE_DATASET_PATHS", str(tmp_path))
-    with pytest.raises(SourceNotFoundError):
+    with pytest.raises(SourceRootError, match="there is no such folder"):
         next(stream)
     monkeypatch.setenv("HIVE_DATASET_PATHS", json.dumps({"AudioSet": "x"}))
     with pytest.raises(SourceRootError, match="no source root fits"):

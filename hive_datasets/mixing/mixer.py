@@ -8,9 +8,19 @@ from typing import Any, Literal, TypedDict, get_args
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SourceRootError
-from ..recipe import Recipe, parse_recipe
-from ..sources import Roots, find_roots, parse_roots
+from ..errors import (
+    AmbiguousSourceError,
+    ChunkOutOfRangeError,
+    EmptySourceError,
+    SourceError,
+    SourceFormatError,
+    SourceNotFoundError,
+    SourceRootError,
+    TruncatedSourceError,
+)
+from ..recipe import Recipe, Source, parse_recipe
+from ..sources import Roots, parse_roots
+from ..sources.catalogue import open_catalogue
 from .reading import read_excerpt
 
 #: "scaled": the sources sum to the mixture. "unscaled": as the authors render them, without the factor.
@@ -77,11 +87,10 @@ class Mixer:
             recipe = parse_recipe(recipe)
         rate = self.sampling_rate or recipe.sample_rate
         num_samples = int(recipe.target_duration * rate)
-        locations = self._locate(recipe)
         factor = recipe.global_normalization_factor
         sources = np.empty((recipe.num_sources, num_samples), dtype=np.float32)
-        for stem, source, location in zip(sources, recipe.sources, locations, strict=True):
-            excerpt = read_excerpt(location, source, rate, num_samples, recipe.mix_id)
+        for stem, source in zip(sources, recipe.sources, strict=True):
+            excerpt = _read(self.roots, source, rate, num_samples, recipe.mix_id)
             gain = source.applied_weight * (factor if self.stems == "scaled" else 1.0)
             np.multiply(excerpt, np.float32(gain), out=stem[: len(excerpt)])
             stem[len(excerpt) :] = 0.0
@@ -90,21 +99,45 @@ class Mixer:
             mix *= np.float32(factor)
         return {"mix": mix, "sources": sources, "sampling_rate": rate}
 
-    def _locate(self, recipe: Recipe) -> list[str]:
-        """The file of each source."""
-        locations = []
-        for source in recipe.sources:
-            try:
-                locations.append(find_roots(self.roots).locate(source.path))
-            except SourceRootError as error:
-                raise SourceRootError(
-                    f"mixture {recipe.mix_id}, source {source.source_id}: {source.path!r}: {error}",
-                    path=source.path,
-                    mix_id=recipe.mix_id,
-                    source_id=source.source_id,
-                    configured=error.configured,
-                ) from None
-        return locations
+
+def _read(
+    roots: Roots | None, source: Source, sampling_rate: int, num_samples: int, mix_id: str
+) -> npt.NDArray[np.float32]:
+    """A source's excerpt; errors say which mixture, source, path and place."""
+    located = None
+    try:
+        catalogue = open_catalogue(roots)
+        located = catalogue.locate(source.path)
+        catalogue.warn(located)
+        return read_excerpt(located, source, sampling_rate, num_samples)
+    except SourceRootError as error:
+        raise SourceRootError(
+            f"mixture {mix_id}, source {source.source_id}: {source.path!r}: {error}",
+            path=source.path,
+            mix_id=mix_id,
+            source_id=source.source_id,
+            configured=error.configured,
+        ) from None
+    except SourceError as error:
+        location = located.location if located else catalogue.roots.locate(source.path)
+        raise type(error)(
+            f"mixture {mix_id}, source {source.source_id}: {source.path!r} cannot be read from {location}: "
+            f"{error.message}. {_HINTS.get(type(error), 'Check the file and its folders')}.",
+            mix_id=mix_id,
+            source_id=source.source_id,
+            path=source.path,
+            location=location,
+        ) from None
+
+
+_HINTS = {
+    SourceNotFoundError: "Check that the corpus is complete and that its root is right (hive-verify-sources)",
+    AmbiguousSourceError: "Remove or rename all but one",
+    EmptySourceError: "Fetch the file again",
+    TruncatedSourceError: "The file is cut short or damaged: fetch it again",
+    ChunkOutOfRangeError: "The authors had another version of this file, or it is cut short: fetch it again",
+    SourceFormatError: "Convert it to WAV or FLAC, or fetch it again if it is damaged",
+}
 
 
 @functools.cache

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,8 @@ from ..errors import (
     TruncatedSourceError,
 )
 from ..recipe import Source
+from ..sources.catalogue import LocatedSource
+from ..sources.ranges import RangeFile
 from .flac import read_flac
 from .planning import Excerpt, Header, OutOfRangeError, plan_excerpt
 
@@ -28,16 +33,15 @@ SEEKABLE_SUBTYPES = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32",
 
 
 def read_excerpt(
-    location: str, source: Source, sampling_rate: int, num_samples: int, mix_id: str
+    located: LocatedSource, source: Source, sampling_rate: int, num_samples: int
 ) -> npt.NDArray[np.float32]:
     """Read what a recipe needs of one source.
 
     Args:
-        location: the file.
+        located: where the file is.
         source: which seconds of it.
         sampling_rate: rate in Hz to resample to.
         num_samples: length of the mixture in samples at that rate.
-        mix_id: the mixture, for error messages.
 
     Returns:
         float32 of shape (at most `num_samples`,): the excerpt before any gain. What is missing of
@@ -46,13 +50,31 @@ def read_excerpt(
     Raises:
         SourceError: one of its kinds, if the file does not have that audio.
     """
-    try:
-        with _open(location) as file:
-            rate = file.samplerate
-            frames, excerpt = _read_frames(file, source, sampling_rate, num_samples)
-    except SourceError as error:
-        raise _explain(error, location, source, mix_id) from None
+    with open_source(located) as file:
+        rate = file.samplerate
+        frames, excerpt = _read_frames(file, source, sampling_rate, num_samples)
     return resample(_to_mono(frames), rate, sampling_rate, excerpt.skip, excerpt.length)
+
+
+@contextmanager
+def open_source(located: LocatedSource) -> Iterator[soundfile.SoundFile]:
+    """A source file, open.
+
+    Raises:
+        SourceError: one of its kinds, if it cannot be opened, or later if its bytes cannot be had.
+    """
+    opened = located.open()
+    try:
+        try:
+            file = _SourceFile(opened)
+        except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError) as error:
+            raise _classify(opened, error) from None
+        with file:
+            yield file
+    except SourceError:
+        if isinstance(opened, RangeFile) and opened.error is not None:  # what libsndfile saw was an early end
+            raise opened.error from None
+        raise
 
 
 class _SourceFile(soundfile.SoundFile):  # type: ignore[misc]
@@ -64,13 +86,6 @@ class _SourceFile(soundfile.SoundFile):  # type: ignore[misc]
 
     def seekable(self) -> bool:
         return False
-
-
-def _open(location: str) -> _SourceFile:
-    try:
-        return _SourceFile(location)
-    except soundfile.LibsndfileError as error:
-        raise _classify(location, error) from None
 
 
 def _read_frames(
@@ -90,14 +105,14 @@ def _read_frames(
     first = excerpt.start if file.subtype in SEEKABLE_SUBTYPES else 0
     wanted = f"frames {excerpt.start} to {excerpt.stop}"
     try:
-        if file.format == "FLAC" and dtype == "int16":
+        if file.format == "FLAC" and dtype == "int16" and isinstance(file.name, str):
             frames = read_flac(file, excerpt.start, excerpt.stop)
             if frames is not None:
                 return frames, excerpt
         file.seek(first)
         frames = file.read(excerpt.stop - first, dtype=dtype, always_2d=True)[excerpt.start - first :]
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.strip() or "the stream ends"
+        reason = _describe(error) or "the stream ends"
         raise TruncatedSourceError(f"{wanted} cannot be decoded ({reason})") from None
     missing = excerpt.stop - excerpt.start - len(frames)
     if missing:
@@ -133,46 +148,23 @@ def resample(
     return signal[skip : skip + length]
 
 
-def _classify(location: str, error: soundfile.LibsndfileError) -> SourceError:
-    if not os.path.exists(location):
-        return SourceNotFoundError("there is no such file")
-    if os.path.isdir(location):
-        return SourceNotFoundError("it is a folder, not a file")
-    if not os.access(location, os.R_OK):
-        return SourceError("there is no permission to read it")
-    if os.path.getsize(location) == 0:
+def _classify(opened: str | RangeFile | io.BytesIO, error: Exception) -> SourceError:
+    """Why libsndfile cannot open it."""
+    if isinstance(opened, str):
+        if not os.path.exists(opened):
+            return SourceNotFoundError("there is no such file")
+        if os.path.isdir(opened):
+            return SourceNotFoundError("it is a folder, not a file")
+        if not os.access(opened, os.R_OK):
+            return SourceError("there is no permission to read it")
+        size = os.path.getsize(opened)
+    else:
+        size = opened.seek(0, os.SEEK_END)
+    if size == 0:
         return EmptySourceError("the file has no bytes")
-    return SourceFormatError(f"libsndfile cannot read it ({error.error_string.strip()})")
+    return SourceFormatError(f"libsndfile cannot read it ({_describe(error)})")
 
 
-_HINTS = {
-    SourceNotFoundError: "Check that the corpus is complete and that its root is right",
-    EmptySourceError: "Fetch the file again",
-    TruncatedSourceError: "The file is cut short or damaged: fetch it again",
-    ChunkOutOfRangeError: "The authors had another version of this file, or it is cut short: fetch it again",
-    SourceFormatError: "Convert it to WAV or FLAC, or fetch it again if it is damaged",
-}
-
-
-def _explain(error: SourceError, location: str, source: Source, mix_id: str) -> SourceError:
-    """The same error, with the mixture, the source, the path and the location in its message."""
-    hint = _HINTS.get(type(error), "Check the file and its folders")
-    if isinstance(error, SourceNotFoundError):
-        missing = _first_missing_folder(location)
-        if missing:
-            hint = f"The folder {missing} does not exist: check the root that is configured for this corpus"
-    return type(error)(
-        f"mixture {mix_id}, source {source.source_id}: {source.path!r} cannot be read from {location}: "
-        f"{error.message}. {hint}.",
-        mix_id=mix_id,
-        source_id=source.source_id,
-        path=source.path,
-        location=location,
-    )
-
-
-def _first_missing_folder(location: str) -> str | None:
-    missing, folder = None, os.path.dirname(location)
-    while folder and not os.path.isdir(folder) and folder != os.path.dirname(folder):
-        missing, folder = folder, os.path.dirname(folder)
-    return missing
+def _describe(error: Exception) -> str:
+    text: str = getattr(error, "error_string", str(error))
+    return text.strip()

@@ -108,8 +108,8 @@ def open_parquet(stream: IO[bytes], file: str) -> pq.ParquetFile:
         RecipeError: it is not parquet, or lacks a column.
     """
     try:
-        # Not buffered ahead: that is done by threads of pyarrow, and one that still lets go of a buffer of a Python file
-        # while the interpreter ends takes the process down with it.
+        # Not buffered ahead: threads of pyarrow do that, and one that still lets go of a buffer of a Python file while
+        # the interpreter ends takes the process down with it.
         parquet = pq.ParquetFile(stream, pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise RecipeError(f"{file}: not a parquet file: {error}", where=file) from None

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Corpus:
         hours: their hours.
         sampling_rate: native rate in Hz; None where it varies.
         path: what its metadata paths look like.
+        variants: the rules of `hive_datasets.sources.variants` by which its files may be named otherwise.
+        never_in: folders whose files bear the same names and are other recordings.
         licence, homepage: where it comes from, and on which terms.
         packaging: how it is packed for download.
     """
@@ -37,6 +40,8 @@ class Corpus:
     licence: str
     homepage: str
     packaging: str
+    variants: tuple[str, ...]
+    never_in: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,7 +58,7 @@ def list_corpora() -> tuple[Corpus, ...]:
         ['BBC_Sound_Effects', 'AudioSet', 'vggsound']
     """
     text = resources.files("hive_datasets.metadata").joinpath("corpora.json").read_text(encoding="utf-8")
-    return tuple(Corpus(**{**entry, "aliases": tuple(entry["aliases"])}) for entry in json.loads(text))
+    return tuple(Corpus(**{name: _frozen(value) for name, value in entry.items()}) for entry in json.loads(text))
 
 
 def find_corpus(name: str) -> Corpus | None:
@@ -69,6 +74,10 @@ def find_corpus(name: str) -> Corpus | None:
 @functools.cache
 def _corpora_by_name() -> dict[str, Corpus]:
     return {_fold(name): corpus for corpus in list_corpora() for name in corpus.names}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _fold(name: str) -> str:

@@ -1,7 +1,7 @@
-"""Where the user's copies of the corpora lie, and where a metadata path is among them.
+"""Where the user's copies of the corpora lie: the configuration, and which root a metadata path belongs to.
 
 Roots come from an argument, from ``HIVE_DATASET_PATHS`` or from a config file, and are looked up when audio is
-read. They are never stored in a table.
+read. They are never stored in a table. Nothing here looks at what is in them; see `catalogue`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ ENVIRONMENT_VARIABLE = "HIVE_DATASET_PATHS"
 
 @dataclass(frozen=True)
 class Roots:
-    """The folders that hold the corpora: one by one, or all in one folder under their metadata names.
+    """The roots that hold the corpora: one by one, or all in one under their metadata names.
+
+    A root is an absolute folder, a zip or tar archive, or any fsspec URL.
 
     Attributes:
-        folders: pairs of (name as configured, absolute folder).
-        parent: the one absolute folder that holds all corpora, instead of `folders`.
+        folders: pairs of (name as configured, root).
+        parent: the one root that holds all corpora, instead of `folders`.
         origin: where this was configured, for error messages.
     """
 
@@ -35,24 +37,32 @@ class Roots:
     origin: str = "dataset_paths"
 
     def locate(self, path: str) -> str:
-        """The file that a metadata path stands for; whether it exists is not looked at.
-
-        The path's first component is matched to a folder by the folder's configured name, by its
-        basename, and by the registry's aliases, in that order.
+        """The place where a metadata path should be, if its root is a folder; what is there is not looked at.
 
         Raises:
-            SourceRootError: no folder fits, or several do, or the path would leave its root.
+            SourceRootError: see `match`.
 
         Example:
             >>> Roots(folders=(("ESC50", "/data/esc"),)).locate("ESC-50-master/audio/1-59513-A-0.wav")
             '/data/esc/audio/1-59513-A-0.wav'
         """
+        root, rest = self.match(path)
+        return f"{root}/{rest}"
+
+    def match(self, path: str) -> tuple[str, str]:
+        """The root of a metadata path, and the path below it.
+
+        The path's first component is matched to a root by the root's configured name, by its basename
+        (that of an archive without its extension), and by the registry's aliases, in that order.
+
+        Raises:
+            SourceRootError: no root fits, or several do, or the path would leave its root.
+        """
         first, _, rest = path.partition("/")
         if not first or not rest or ".." in path.split("/"):
             message = f"{path!r} is not a metadata path: it must be relative, start with a corpus and not contain '..'"
             raise SourceRootError(message, path=path)
-        folder = os.path.join(self.parent, first) if self.parent else _match(self, first)
-        return f"{folder}/{rest}"
+        return (join_root(self.parent, first) if self.parent else _match(self, first)), rest
 
     def describe(self) -> str:
         """The configuration in one line, for error messages."""
@@ -61,9 +71,35 @@ class Roots:
         return f"{self.origin}: " + ", ".join(f"{name} -> {folder}" for name, folder in self.folders)
 
 
+def join_root(parent: str, name: str) -> str:
+    """The root `name` inside a root that holds several: a folder below it, or one inside an archive."""
+    head, chained, archive = parent.partition("::")
+    if chained:
+        return f"{head.rstrip('/')}/{name}::{archive}"
+    protocol = _archive_protocol(parent)
+    return f"{protocol}://{name}::{parent}" if protocol else f"{parent.rstrip('/')}/{name}"
+
+
+def name_of_root(root: str) -> str:
+    """The last component of a root's path; of an archive, its name without the extension.
+
+    Example:
+        >>> name_of_root("s3://bucket/ESC-50-master.zip"), name_of_root("zip://audio::/data/x.zip")
+        ('ESC-50-master', 'audio')
+    """
+    head, _, archive = root.partition("::")
+    name = os.path.basename(head.partition("://")[2] or head) if archive else os.path.basename(root.rstrip("/"))
+    name = name or os.path.basename(archive)
+    return os.path.splitext(name)[0] if _archive_protocol(name) else name
+
+
+def _archive_protocol(path: str) -> str | None:
+    return {".zip": "zip", ".tar": "tar"}.get(os.path.splitext(path)[1].lower())
+
+
 @functools.lru_cache(maxsize=1024)
 def _match(roots: Roots, component: str) -> str:
-    """The folder for the first component of a metadata path."""
+    """The root for the first component of a metadata path."""
     corpus = find_corpus(component)
 
     def has_alias(name: str) -> bool:
@@ -72,8 +108,8 @@ def _match(roots: Roots, component: str) -> str:
 
     by_rule = {
         "name": {folder for name, folder in roots.folders if name == component},
-        "basename": {folder for _, folder in roots.folders if os.path.basename(folder) == component},
-        "alias": {folder for name, folder in roots.folders if has_alias(name) or has_alias(os.path.basename(folder))},
+        "basename": {folder for _, folder in roots.folders if name_of_root(folder) == component},
+        "alias": {folder for name, folder in roots.folders if has_alias(name) or has_alias(name_of_root(folder))},
     }
     for rule, found in by_rule.items():
         if len(found) == 1:
@@ -92,10 +128,11 @@ def parse_roots(dataset_paths: Any, origin: str = "dataset_paths") -> Roots:
     """Roots from what a user writes.
 
     Args:
-        dataset_paths: a mapping of corpus to folder, JSON text or the path of a JSON file with such a mapping
-            (as the authors' ``dataset_paths.json``), or the path of one folder that holds all corpora under
-            their metadata names. ``~`` and ``$VARIABLES`` are expanded; a relative folder is relative to
-            the JSON file that names it, else to the current folder.
+        dataset_paths: a mapping of corpus to root, JSON text or the path of a JSON file with such a mapping
+            (as the authors' ``dataset_paths.json``), or one root that holds all corpora under their
+            metadata names. A root is a folder, a zip or tar archive, or any fsspec URL. ``~`` and
+            ``$VARIABLES`` are expanded; a relative path is relative to the JSON file that names it, else
+            to the current folder.
         origin: where it comes from, for error messages.
 
     Raises:
@@ -115,11 +152,11 @@ def parse_roots(dataset_paths: Any, origin: str = "dataset_paths") -> Roots:
     if text.lstrip().startswith("{"):
         return _roots_from_json(text, Path.cwd(), origin)
     path = _absolute(text, Path.cwd(), origin)
-    if os.path.isdir(path):
+    if "://" in path or os.path.isdir(path) or (_archive_protocol(path) and os.path.isfile(path)):
         return Roots(parent=path, origin=origin)
     if os.path.isfile(path):
         return _roots_from_json(Path(path).read_text(encoding="utf-8"), Path(path).parent, f"{origin} ({path})")
-    raise SourceRootError(f"{origin}: {path} is neither a folder nor a JSON file")
+    raise SourceRootError(f"{origin}: {path} is neither a folder, an archive nor a JSON file")
 
 
 def _roots_from_json(text: str, base: Path, origin: str) -> Roots:
@@ -140,11 +177,15 @@ def _roots_from_mapping(value: Mapping[Any, Any], base: Path, origin: str) -> Ro
     return Roots(folders=tuple(folders), origin=origin)
 
 
-def _absolute(folder: str, base: Path, origin: str) -> str:
-    if "://" in folder:
-        raise SourceRootError(f"{origin}: {folder} is a URL; source roots must be local folders")
-    expanded = os.path.expanduser(os.path.expandvars(folder))
-    return os.path.normpath(os.path.join(base, expanded))
+def _absolute(root: str, base: Path, origin: str) -> str:
+    """A root with ``~`` and variables expanded, and absolute; of a URL, whatever is local in it."""
+    root = os.path.expandvars(root)
+    head, chained, archive = root.partition("::")
+    if chained:
+        return f"{head}::{_absolute(archive, base, origin)}"
+    if "://" in root:
+        return root
+    return os.path.normpath(os.path.join(base, os.path.expanduser(root)))
 
 
 def config_file() -> Path:

@@ -253,7 +253,7 @@ def test_failures_name_the_mixture_the_source_the_path_and_the_location(
 
 
 def test_a_missing_root_folder_is_named(recipe, tmp_path):
-    with pytest.raises(SourceNotFoundError, match=f"The folder {tmp_path}/nowhere does not exist"):
+    with pytest.raises(SourceRootError, match=f"{tmp_path}/nowhere: there is no such folder or archive"):
         Mixer({"AudioSet": tmp_path / "nowhere"})(recipe)
 
 

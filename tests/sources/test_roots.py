@@ -111,11 +111,10 @@ def test_json_file_and_json_text(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("/no/such/thing", "neither a folder nor a JSON file"),
+        ("/no/such/thing", "neither a folder, an archive nor a JSON file"),
         ("{broken", "not valid JSON"),
         (5, "a mapping or a path, not int"),
         ({"AudioSet": 5}, "not a pair of corpus and folder"),
-        ({"AudioSet": "s3://bucket/audio"}, "is a URL"),
     ],
 )
 def test_what_are_no_roots(value, message):

@@ -1,0 +1,188 @@
+"""A root that is a zip or tar archive, local or remote, read in place."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import SourceError, SourceFormatError, SourceRootError, TruncatedSourceError
+from .index import Extent, Index, Scan
+from .ranges import Bytes, RangeFile, open_bytes
+from .variants import is_listed
+
+#: The archives that can be read at random, and their protocols in a chained fsspec URL.
+ARCHIVE_SUFFIXES = {".zip": "zip", ".tar": "tar"}
+#: A compressed member is unpacked into memory, and must say that it is not larger than this.
+MAX_UNPACKED_BYTES = 1 << 30
+
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_JOIN = "zip -s 0 NAME.zip --out JOINED.zip"
+_HINTS = {
+    ".gz": "a compressed tar cannot be read at random: unpack it, or decompress it once (gunzip) to a .tar",
+    ".tgz": "a compressed tar cannot be read at random: unpack it, or decompress it once (gunzip) to a .tar",
+    ".bz2": "a compressed tar cannot be read at random: unpack it, or decompress it once (bunzip2) to a .tar",
+    ".xz": "a compressed tar cannot be read at random: unpack it, or decompress it once (unxz) to a .tar",
+    ".7z": "unpack it (7z x), or pack it again as a .zip without compression",
+    ".rar": "unpack it, or pack it again as a .zip without compression",
+    ".z01": f"it is a part of a split zip: join the parts ({_JOIN}), or unpack them",
+}
+
+
+class _ArchiveStorage:
+    """What zip and tar have in common."""
+
+    def __init__(self, root: str, archive: str, inside: str) -> None:
+        self.root = root
+        self.archive = archive
+        self._inside = f"{inside}/" if inside else ""
+        try:
+            self._bytes: Bytes = open_bytes(archive)
+        except SourceError as error:
+            raise SourceRootError(f"{root}: {error}") from None
+
+    def scan(self, progress: Callable[[int], None]) -> Scan:
+        """See `Storage`."""
+        scan = Scan()
+        scan.fingerprint = [self._bytes.size, self._bytes.version]
+        file = RangeFile(self._bytes)
+        try:
+            self._list_members(io.BufferedReader(file, 1 << 16), scan, progress)
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError, struct.error, OSError) as error:
+            raise SourceRootError(f"{self.archive}: {file.error or _explain(self.archive, error)}") from None
+        return scan
+
+    def is_current(self, index: Index) -> bool:
+        """See `Storage`."""
+        return bool(index.fingerprint == [self._bytes.size, self._bytes.version])
+
+    def locate(self, path: str) -> str:
+        """See `Storage`."""
+        return f"{self.protocol}://{self._inside}{path}::{self.archive}"
+
+    protocol = ""
+
+    def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:
+        raise NotImplementedError
+
+    def _add(self, scan: Scan, name: str, problem: str | None, extent: Extent) -> None:
+        """Note a member, unless its name or kind is one that must not be read."""
+        name = name.removeprefix("./")
+        if not is_listed(name) or not name.startswith(self._inside):
+            return
+        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            problem = "its name leads out of the archive"
+        if problem:
+            scan.add_problem(f"{self.archive}: member {name!r} is left out: {problem}")
+        else:
+            folder, _, file = name[len(self._inside) :].rpartition("/")
+            scan.add(folder, file, extent)
+
+
+class ZipStorage(_ArchiveStorage):
+    """A zip. Stored members are read by range, compressed ones are unpacked in memory when they are read."""
+
+    protocol = "zip"
+
+    def open(self, path: str, extent: Extent | None) -> RangeFile | io.BytesIO:
+        """See `Storage`."""
+        assert extent is not None
+        signature, name_length, extra_length = _LOCAL_HEADER.unpack(
+            self._bytes.read_at(extent.offset, _LOCAL_HEADER.size).ljust(_LOCAL_HEADER.size, b"\0")
+        )
+        if signature != b"PK\x03\x04":
+            raise TruncatedSourceError(
+                "it is not where the archive's directory says: the archive is damaged or changed"
+            )
+        start = extent.offset + _LOCAL_HEADER.size + name_length + extra_length
+        packed = RangeFile(self._bytes, start, extent.packed_size)
+        if extent.method == zipfile.ZIP_STORED:
+            return packed
+        if extent.size > MAX_UNPACKED_BYTES:
+            limit = f"more than {MAX_UNPACKED_BYTES >> 30} GiB is not unpacked into memory"
+            raise SourceFormatError(f"it says that it has {extent.size} bytes when unpacked; {limit}")
+        member = zipfile.ZipInfo(path)
+        member.compress_type, member.compress_size, member.file_size = extent.method, extent.packed_size, extent.size
+        member.CRC = extent.version
+        try:
+            # gives at most `file_size` bytes, whatever is packed, and checks them
+            return io.BytesIO(zipfile.ZipExtFile(packed, "r", member).read())
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+            raise packed.error or TruncatedSourceError(f"it cannot be unpacked ({error})") from None
+
+    def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                problem = None
+                if member.flag_bits & 1:
+                    problem = "it is encrypted"
+                elif member.compress_type not in _READABLE_METHODS:
+                    problem = f"its compression method {member.compress_type} is not known"
+                elif member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+                    problem = "its sizes contradict each other"
+                extent = Extent(
+                    member.header_offset, member.compress_size, member.file_size, member.compress_type, member.CRC
+                )
+                self._add(scan, _decode_name(member), problem, extent)
+                if not len(scan) % 10_000:
+                    progress(len(scan))
+        progress(len(scan))
+
+
+class TarStorage(_ArchiveStorage):
+    """A tar without compression, listed once, its members read by range."""
+
+    protocol = "tar"
+
+    def open(self, path: str, extent: Extent | None) -> RangeFile:
+        """See `Storage`."""
+        assert extent is not None
+        return RangeFile(self._bytes, extent.offset, extent.size)
+
+    def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                problem = None if member.isreg() and not member.issparse() else "it is not a plain file"
+                if member.offset_data + member.size > self._bytes.size:
+                    problem = "the archive ends before it does"
+                extent = Extent(member.offset_data, member.size, member.size, version=int(member.mtime))
+                self._add(scan, member.name, problem, extent)
+                archive.members = []  # type: ignore[attr-defined]  # which would otherwise hold an object for each
+                if not len(scan) % 10_000:
+                    progress(len(scan))
+        progress(len(scan))
+
+
+def explain_archive(path: str) -> str:
+    """Why a file on disk cannot be a root."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return "it is neither a folder nor a file"
+    hint = _HINTS.get(os.path.splitext(path)[1].lower())
+    return hint or "it is not a folder, nor an archive that can be read in place (.zip, .tar)"
+
+
+def _explain(archive: str, error: Exception) -> str:
+    if "multiple disks" in str(error):
+        return _HINTS[".z01"]
+    if archive.endswith(".tar"):
+        return f"it is not a tar, or it is compressed or damaged ({error})"
+    return f"it is not a zip, or it is damaged or one part of a split zip ({error}). Parts are joined by {_JOIN}"
+
+
+def _decode_name(member: zipfile.ZipInfo) -> str:
+    """A member's name: UTF-8 wherever it can be, also where the archive does not say so."""
+    if member.flag_bits & 0x800:
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return member.filename

@@ -1,0 +1,227 @@
+"""From a metadata path to something that can be opened: the user's roots, looked into."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ..errors import AmbiguousSourceError, SourceNotFoundError, SourceRootError, VariantSourceWarning
+from .corpora import find_corpus
+from .folders import FolderStorage
+from .index import Extent, Index
+from .ranges import RangeFile
+from .roots import Roots, find_roots, name_of_root
+from .storage import Storage, is_archive, load_index, open_storage
+from .variants import RULES, UNREADABLE_SUFFIXES, choose
+
+#: A root that lacks a file is looked into again, if that was last done longer ago than this many seconds.
+RECHECK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedSource:
+    """A source file that was found.
+
+    Attributes:
+        path: the metadata path.
+        location: the file or URL where it is.
+        rules: the rules of `variants` by which it was found; none if it is where the metadata says.
+        others: what else would fit, if less well.
+    """
+
+    path: str
+    location: str
+    rules: tuple[str, ...]
+    others: tuple[str, ...]
+    _storage: Storage
+    _inside: str
+    _extent: Extent | None
+
+    def open(self) -> str | RangeFile | io.BytesIO:
+        """What libsndfile can read: a local path, or a file object.
+
+        Raises:
+            SourceError: the file cannot be had.
+        """
+        return self._storage.open(self._inside, self._extent)
+
+
+class OpenRoot:
+    """One root and its index, which is loaded when it is first needed."""
+
+    def __init__(self, root: str) -> None:
+        self.storage = open_storage(root)
+        self._index: Index | None = None
+        self._checked = 0.0
+
+    def index(self, progress: Callable[[int], None] = lambda files: None, rescan: bool = False) -> Index:
+        """The index, made if there is none; with `rescan`, in any case.
+
+        Raises:
+            SourceRootError: the root cannot be listed.
+        """
+        if self._index is None or rescan:
+            self._index = load_index(self.storage, progress, rescan)
+            self._checked = time.monotonic()
+        return self._index
+
+    def refresh(self) -> bool:
+        """Look whether the root has changed, unless that was done a moment ago; whether the index is another one."""
+        before = self._index
+        if time.monotonic() - self._checked > RECHECK_SECONDS:
+            self._index = None
+        return self.index() is not before
+
+
+class Catalogue:
+    """All roots of a configuration.
+
+    A file is sought where the metadata says (in an archive, also below the corpus' own name), and then among the known
+    variants of its path. Files that are where they should be in a local folder need no index.
+
+    Args:
+        roots: the configuration.
+
+    Example:
+        >>> import hive_datasets
+        >>> from hive_datasets.sources import parse_roots
+        >>> catalogue = Catalogue(parse_roots(hive_datasets.demo_folder() / "sources"))
+        >>> catalogue.locate("AudioSet/audioset_data/audio/unbal_train/nothing.flac")
+        Traceback (most recent call last):
+        hive_datasets.errors.SourceNotFoundError: there is no such file, nor a known variant of it
+    """
+
+    def __init__(self, roots: Roots) -> None:
+        self.roots = roots
+        self._opened: dict[str, OpenRoot] = {}
+        self._warned: set[tuple[str, tuple[str, ...]]] = set()
+
+    def locate(self, path: str) -> LocatedSource:
+        """Find the file that a metadata path stands for.
+
+        Raises:
+            SourceRootError: no root fits, or several do, or it cannot be opened.
+            AmbiguousSourceError: it is not where it should be, and several files fit equally well.
+            SourceNotFoundError: there is none; the message tells what was found instead, if anything.
+        """
+        opened, rest = self.open_root(path)
+        storage = opened.storage
+        if isinstance(storage, FolderStorage) and os.path.isfile(storage.locate(rest)):
+            return LocatedSource(path, storage.locate(rest), (), (), storage, rest, None)
+        try:
+            return self.look_up(path, opened, rest)
+        except SourceNotFoundError:
+            if not opened.refresh():
+                raise
+            return self.look_up(path, opened, rest)
+
+    def look_up(self, path: str, opened: OpenRoot, rest: str) -> LocatedSource:
+        """As `locate`, by the index alone."""
+        storage, index = opened.storage, opened.index()
+        first = path.partition("/")[0]
+        for inside in (rest, path) if is_archive(storage.root) else (rest,):
+            row = index.find(inside)
+            if row >= 0:
+                return LocatedSource(path, storage.locate(inside), (), (), storage, inside, _extent(index, row))
+        candidates = index.candidates(os.path.basename(rest))
+        readable = [name for name in candidates if os.path.splitext(name)[1].lower() not in UNREADABLE_SUFFIXES]
+        choice = choose(rest, readable, _path_of_root(storage.root), find_corpus(first))
+        if choice is None:
+            raise SourceNotFoundError(_explain_absence(index, storage, rest, candidates, readable))
+        if len(choice.candidates) > 1:
+            found = ", ".join(storage.locate(candidate) for candidate in choice.candidates)
+            raise AmbiguousSourceError(f"several files fit equally well ({describe_rules(choice.rules)}): {found}")
+        inside = choice.candidates[0]
+        others = tuple(map(storage.locate, choice.others))
+        extent = _extent(index, index.find(inside))
+        return LocatedSource(path, storage.locate(inside), choice.rules, others, storage, inside, extent)
+
+    def open_root(self, path: str) -> tuple[OpenRoot, str]:
+        """The root of a metadata path, opened, and the path below it.
+
+        Raises:
+            SourceRootError: no root fits, or several do, or it cannot be opened.
+        """
+        root, rest = self.roots.match(path)
+        opened = self._opened.get(root)
+        if opened is None:
+            opened = OpenRoot(self._find_in_parent(root, path.partition("/")[0]))
+            self._opened[root] = opened
+        return opened, rest
+
+    def warn(self, source: LocatedSource) -> None:
+        """Say, once a corpus and set of rules, that files bear other names than the metadata's."""
+        key = (source.path.partition("/")[0], source.rules)
+        if source.rules and key not in self._warned:
+            self._warned.add(key)
+            warnings.warn(
+                f"files of {key[0]} are found {describe_rules(source.rules)}: {source.location} for {source.path!r}. "
+                "hive-verify-sources lists them all",
+                VariantSourceWarning,
+                stacklevel=2,
+            )
+
+    def _find_in_parent(self, root: str, first: str) -> str:
+        """In a folder that holds all corpora, one may be packed, or go by another of its names."""
+        parent = self.roots.parent
+        if parent is None or "://" in parent or not os.path.isdir(parent) or os.path.isdir(root):
+            return root
+        found = [name for name in sorted(os.listdir(parent)) if _is_named(name, first)]
+        found = [name for name in found if os.path.isdir(f"{parent}/{name}") or is_archive(f"{parent}/{name}")]
+        if len(found) > 1:
+            raise SourceRootError(
+                f"several source roots in {parent} fit {first!r}: {', '.join(found)}. Keep one of them."
+            )
+        return f"{parent}/{found[0]}" if found else root
+
+
+def open_catalogue(roots: Roots | None = None) -> Catalogue:
+    """The catalogue of the roots in force (see `find_roots`), the same for as long as they do not change."""
+    return _open_catalogue(find_roots(roots))
+
+
+@functools.lru_cache(maxsize=16)
+def _open_catalogue(roots: Roots) -> Catalogue:
+    return Catalogue(roots)
+
+
+def describe_rules(rules: Iterable[str]) -> str:
+    """Rules in words."""
+    return " and ".join(RULES[rule] for rule in rules)
+
+
+def _is_named(name: str, component: str) -> bool:
+    corpus = find_corpus(component)
+    name = name_of_root(name)
+    return name.casefold() == component.casefold() or (corpus is not None and find_corpus(name) == corpus)
+
+
+def _path_of_root(root: str) -> str:
+    """The folders that lead to a root's files, for telling whether it is a folder inside the corpus."""
+    head, chained, _ = root.partition("::")
+    return head.partition("://")[2] if chained else os.path.splitext(root)[0] if is_archive(root) else root
+
+
+def _extent(index: Index, row: int) -> Extent | None:
+    return index.extent(row) if index.has_extents else None
+
+
+def _explain_absence(index: Index, storage: Storage, rest: str, candidates: list[str], readable: list[str]) -> str:
+    if isinstance(storage, FolderStorage) and os.path.isdir(storage.locate(rest)):
+        return "it is a folder, not a file"
+    message = "there is no such file, nor a known variant of it"
+    if not len(index):
+        message = f"there is no such file, nor any audio file in {storage.root}"
+    elif readable:
+        message += f"; {storage.locate(readable[0])} has a similar name, but no rule of this corpus leads to it"
+    elif candidates:
+        found = storage.locate(candidates[0])
+        message += f"; there is {found}, which libsndfile does not read: extract its audio to WAV or FLAC"
+    if index.problems:
+        message += f"; {len(index.problems)} places could not be looked into, such as: {index.problems[0]}"
+    return message

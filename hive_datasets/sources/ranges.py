@@ -1,0 +1,180 @@
+"""Bytes that are read by range: a local file, a remote file behind any fsspec URL, or a part of either."""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from typing import Any, Protocol
+
+import fsspec
+
+from ..errors import SourceError, SourceNotFoundError, SourceRootError
+from .blocks import find_block_cache
+
+#: A request that fails is tried this often: connections break.
+_ATTEMPTS = 3
+
+
+class Bytes(Protocol):
+    """Something of a known size that is read by range, from any thread and after a fork."""
+
+    name: str
+    size: int
+    #: Tells contents under the same name apart.
+    version: int
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """The bytes from `offset`, `length` of them or up to the end."""
+        ...
+
+
+class LocalBytes:
+    """A file on disk."""
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (open as long as this object)
+        status = os.fstat(self._file.fileno())
+        self.size, self.version = status.st_size, status.st_mtime_ns
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See `Bytes`."""
+        return os.pread(self._file.fileno(), length, offset)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+
+class RemoteBytes:
+    """A remote file, read through the cache of blocks."""
+
+    def __init__(self, url: str, size: int, version: int) -> None:
+        self.name, self.size, self.version = url, size, version
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See `Bytes`; raises `SourceError` if the file cannot be had."""
+        cache = find_block_cache()
+        end = min(offset + length, self.size)
+        blocks = range(offset // cache.block_size, -(-end // cache.block_size))
+        data = b"".join(cache.read(self, block, self._fetch) for block in blocks)
+        skipped = offset - blocks.start * cache.block_size
+        return data[skipped : skipped + end - offset]
+
+    def _fetch(self, start: int, end: int) -> bytes:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                fs, path = open_filesystem(self.name)
+                data: bytes = fs.cat_file(path, start=start, end=end)
+            except FileNotFoundError:
+                raise SourceNotFoundError("there is no such file any more") from None
+            except Exception as error:  # every protocol has exceptions of its own
+                if attempt == _ATTEMPTS:
+                    raise SourceError(f"bytes {start} to {end} cannot be had: {describe(error)}") from None
+                continue
+            if len(data) == self.size != end - start:  # a server that knows no ranges sends all
+                data = data[start:end]
+            if len(data) == end - start:
+                return data
+        raise SourceError(f"of bytes {start} to {end} only {len(data)} came: has the file changed?")
+
+
+class RangeFile(io.RawIOBase):
+    """A part of `Bytes` as a file.
+
+    libsndfile reads it through callbacks that can hand no exception on. So an error is kept in `error`, and the file
+    ends there.
+    """
+
+    def __init__(self, source: Bytes, start: int = 0, length: int | None = None) -> None:
+        self._source, self._start, self._position = source, start, 0
+        self._length = source.size - start if length is None else length
+        self.error: SourceError | None = None
+
+    def readinto(self, buffer: Any) -> int:
+        """See `io.RawIOBase`."""
+        wanted = min(len(buffer), self._length - self._position)
+        if wanted <= 0:
+            return 0
+        try:
+            data = self._source.read_at(self._start + self._position, wanted)
+        except (SourceError, OSError) as error:
+            self.error = error if isinstance(error, SourceError) else SourceError(describe(error))
+            return 0
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """See `io.IOBase`."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """See `io.IOBase`."""
+        return self._position
+
+    def readable(self) -> bool:
+        """See `io.IOBase`."""
+        return True
+
+    def seekable(self) -> bool:
+        """See `io.IOBase`."""
+        return True
+
+
+def open_bytes(location: str) -> Bytes:
+    """A local path or an fsspec URL as `Bytes`.
+
+    Raises:
+        SourceNotFoundError: there is no such file.
+        SourceError: it cannot be had.
+    """
+    if "://" not in location:
+        try:
+            return LocalBytes(location)
+        except OSError as error:
+            kind = SourceNotFoundError if isinstance(error, FileNotFoundError) else SourceError
+            raise kind(describe(error)) from None
+    fs, path = open_filesystem(location)
+    try:
+        info = fs.info(path)
+    except FileNotFoundError:
+        raise SourceNotFoundError("there is no such file") from None
+    except Exception as error:  # every protocol has exceptions of its own
+        raise SourceError(f"it cannot be had: {describe(error)}") from None
+    if info.get("size") is None:
+        raise SourceError("the server does not say how long it is, so it cannot be read by range")
+    return RemoteBytes(location, info["size"], version_of(info))
+
+
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """The filesystem of a URL, and the path in it.
+
+    Raises:
+        SourceRootError: there is no such protocol, or its package is missing.
+    """
+    try:
+        # looked up again each time: fsspec keeps one for each process and thread, since none survives a fork
+        fs, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        extra = ' (pip install "hive-datasets[s3]")' if url.startswith(("s3:", "s3a:")) else ""
+        raise SourceRootError(f"{url}: {error}{extra}") from None
+    except ValueError as error:
+        raise SourceRootError(f"{url}: {error}") from None
+    return fs, path
+
+
+def version_of(info: dict[str, Any]) -> int:
+    """A number for the contents of a remote file, by what its listing says of them."""
+    names = ("ETag", "etag", "blob_id", "sha", "xet_hash", "LastModified", "last_modified", "mtime", "modified", "size")
+    return zlib.crc32(repr([str(info[name]) for name in names if info.get(name) is not None]).encode())
+
+
+def describe(error: BaseException) -> str:
+    """An exception in a few words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,58 @@
+"""A root that is a folder behind any fsspec URL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ..errors import SourceRootError
+from .index import Extent, Index, Scan
+from .ranges import RangeFile, RemoteBytes, describe, open_bytes, open_filesystem, version_of
+from .variants import is_listed
+
+#: How long a listing of a remote folder is trusted, in seconds.
+LISTING_SECONDS = 24 * 3600.0
+
+
+class RemoteStorage:
+    """A remote folder, listed at once and read by range.
+
+    Its listing is kept for a day: to find out whether it has changed costs as much as to make it anew.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+
+    def scan(self, progress: Callable[[int], None]) -> Scan:
+        """See `Storage`."""
+        fs, folder = open_filesystem(self.root)
+        try:
+            fs.invalidate_cache()
+            files = fs.find(folder, detail=True)
+        except Exception as error:  # every protocol has exceptions of its own
+            raise SourceRootError(f"{self.root} cannot be listed: {describe(error)}") from None
+        scan = Scan()
+        prefix = folder.rstrip("/") + "/"
+        for path, info in files.items():
+            inside, _, name = path.removeprefix(prefix).rpartition("/")
+            if is_listed(name) and path.startswith(prefix):
+                size = info.get("size")
+                size = -1 if size is None else size
+                scan.add(inside, name, Extent(0, size, size, version=version_of(info)))
+        progress(len(scan))
+        return scan
+
+    def is_current(self, index: Index) -> bool:
+        """See `Storage`."""
+        return time.time() - index.created < LISTING_SECONDS
+
+    def locate(self, path: str) -> str:
+        """See `Storage`."""
+        return f"{self.root}/{path}"
+
+    def open(self, path: str, extent: Extent | None) -> RangeFile:
+        """See `Storage`; a file whose size no listing tells is asked for it."""
+        location = self.locate(path)
+        if extent is None or extent.size < 0:
+            return RangeFile(open_bytes(location))
+        return RangeFile(RemoteBytes(location, extent.size, extent.version))
