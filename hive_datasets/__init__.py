@@ -34,6 +34,7 @@ from .mixing import Mixer
 from .recipe import Recipe, Source, parse_recipe, read_recipes
 from .skipping import skip_unreadable
 from .sources import Corpus, find_corpus, list_corpora
+from .verification import verify_sources
 
 __all__ = [
     "AmbiguousSourceError",
@@ -63,6 +64,7 @@ __all__ = [
     "parse_recipe",
     "read_recipes",
     "skip_unreadable",
+    "verify_sources",
 ]
 
 register_mixture()

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 from datasets.utils.file_utils import xopen
 
+from .availability import Availability, find_availability
 from .demo import demo_folder
 from .features import Mixture, OnError, mixture_features
 from .metadata_files import find_metadata_files
@@ -40,8 +42,10 @@ try:
 except ImportError:  # datasets < 5, which takes any key
     Key = "{}_{}".format
 
-#: Options that say how recipes become audio. They change no table, so they are no part of the cache's name.
-RENDERING_OPTIONS = ("dataset_paths", "sampling_rate", "stems", "on_error")
+#: Options that say how recipes become audio, and which can. They change no cached table, so are no part of its name.
+RENDERING_OPTIONS = ("dataset_paths", "sampling_rate", "stems", "on_error", "available_only")
+#: Recipes of a loaded table that are looked up at once.
+_AVAILABILITY_ROWS = 10_000
 #: A parquet file is cut into at least this many shards, so that as many workers can share it.
 MIN_SHARDS = 8
 
@@ -55,6 +59,8 @@ class HiveConfig(datasets.BuilderConfig):  # type: ignore[misc]
             over the columns of the metadata except `sources`.
         num_sources: keep mixtures of this many sources, or of one of these numbers.
         labels: keep mixtures in which at least one source has this label, or one of these.
+        available_only: True to keep only mixtures whose sources are all there, by an index of each root and
+            what ``hive-verify-sources`` has found; or the list that its ``--write-index`` wrote.
         dataset_paths, sampling_rate, stems, on_error: as for `Mixture`.
     """
 
@@ -62,6 +68,7 @@ class HiveConfig(datasets.BuilderConfig):  # type: ignore[misc]
     filters: Any = None
     num_sources: int | list[int] | None = None
     labels: str | list[str] | None = None
+    available_only: bool | str | os.PathLike[str] = False
     dataset_paths: Any = None
     sampling_rate: int | None = None
     stems: Stems = "scaled"
@@ -153,6 +160,9 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         kwargs["hash"] = hash_code()
         super().__init__(**kwargs)
         self.config.check()
+        self._availability = (
+            find_availability(self.config.available_only, self._roots) if self.config.available_only else None
+        )
         # a cached table comes with the feature that it was first loaded with
         self.info.features = mixture_features(self._mixture())
 
@@ -200,10 +210,17 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             for start, stop in _divide(num_rows, parts)
         ]
 
-    def _generate_tables(self, shards: list[Shard]) -> Iterator[tuple[Any, pa.Table]]:
+    def _get_examples_iterable_for_split(self, split_generator: Any) -> Any:
+        # only of a stream: which files are there must not be cached
+        split_generator.gen_kwargs["availability"] = self._availability
+        return super()._get_examples_iterable_for_split(split_generator)
+
+    def _generate_tables(
+        self, shards: list[Shard], availability: Availability | None = None
+    ) -> Iterator[tuple[Any, pa.Table]]:
         shard_index = 0  # counts only shards with rows: datasets before 5 takes no gaps
         for shard in shards:
-            tables = (self._select(table) for table in self._read(shard))
+            tables = (self._select(table, availability) for table in self._read(shard))
             batch_index = -1
             for batch_index, table in enumerate(filter(len, tables)):
                 yield Key(shard_index, batch_index), _to_columns(table)
@@ -218,7 +235,7 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
                 parquet = open_parquet(stream, shard.name)
                 yield from read_row_group(parquet, shard.name, shard.row_group, shard.start, shard.stop)
 
-    def _select(self, table: pa.Table) -> pa.Table:
+    def _select(self, table: pa.Table, availability: Availability | None) -> pa.Table:
         row_filter = self.config.row_filter()
         if row_filter is not None:
             try:
@@ -228,7 +245,7 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         if self.config.labels is not None:
             labels = [self.config.labels] if isinstance(self.config.labels, str) else list(self.config.labels)
             table = table.filter(contains_label(table, labels))
-        return table
+        return table if availability is None else table.filter(pa.array(availability.of(table)))
 
     def _open(self, file: str) -> Any:
         return xopen(file, "rb", download_config=_download_config(self.token, self.storage_options))
@@ -236,7 +253,13 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _as_dataset(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
         # Casting also gives the dataset a fingerprint of its own, so that what `map` caches at one sampling rate is
         # not served at another.
-        return super()._as_dataset(*args, **kwargs).cast_column("mixture", self._mixture())
+        dataset = super()._as_dataset(*args, **kwargs).cast_column("mixture", self._mixture())
+        if self._availability is None:
+            return dataset
+        batches = dataset.select_columns("mixture").with_format("arrow").iter(_AVAILABILITY_ROWS)
+        recipes = (pa.Table.from_struct_array(pa.table(batch).column("mixture")) for batch in batches)
+        available = [self._availability.of(table) for table in recipes]
+        return dataset.select(np.flatnonzero(np.concatenate(available)) if available else [])
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """As `datasets` has it; with ``on_error="skip"``, unreadable mixtures are dropped."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear only when they are whole."""
+"""Files and folders that appear only when they are whole, and where those lie that can be made again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from huggingface_hub import cached_assets_path, constants
 
 
 @contextmanager
@@ -36,3 +38,8 @@ def written_aside(target: str | os.PathLike[str]) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def cache_folder(name: str) -> Path:
+    """The folder `name` of this library in the user's cache of the Hugging Face libraries (``HF_ASSETS_CACHE``)."""
+    return Path(cached_assets_path("hive-datasets", namespace=name, assets_dir=constants.HF_ASSETS_CACHE))

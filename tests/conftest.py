@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import pytest
 from hypothesis import settings
 
@@ -13,6 +14,14 @@ settings.register_profile("steady", deadline=None, derandomize=True)  # no test 
 settings.load_profile("steady")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def assets(tmp_path_factory):
+    """Indexes, blocks and the demo are made anew for each run of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_ASSETS_CACHE", str(tmp_path_factory.mktemp("assets")))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +49,18 @@ def corpora(shared):
 @pytest.fixture(scope="session")
 def hive_rows(shared):
     return json.loads((shared / "hive_rows.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def mini(shared):
+    return list(hive_datasets.read_recipes(shared / "mini" / "hub"))
+
+
+@pytest.fixture(scope="session")
+def mini_mixes(mini, corpora):
+    """The mixtures of `mini`, from folders."""
+    mixer = hive_datasets.Mixer(corpora)
+    return [mixer(recipe)["mix"] for recipe in mini]
 
 
 @pytest.fixture(scope="session")

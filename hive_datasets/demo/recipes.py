@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from huggingface_hub import cached_assets_path
 
-from ..files import written_aside
+from ..files import cache_folder, written_aside
 from ..mixing import Mixer
 from ..recipe import Recipe, Source
 from ..recipe.tables import table_from_recipes
@@ -65,8 +64,7 @@ def demo_folder() -> Path:
     """
     code = [Path(__file__), Path(sounds.__file__), _sounds_file()]
     name = hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()[:12]
-    # the library's own corner of the user's Hugging Face cache
-    folder = cached_assets_path(library_name="hive-datasets", namespace="demo", subfolder="data") / name
+    folder = cache_folder("demo") / name
     if not folder.is_dir():
         with written_aside(folder) as aside:
             write_sounds(aside / "sources")

@@ -55,6 +55,8 @@ class _ArchiveStorage:
         file = RangeFile(self._bytes)
         try:
             self._list_members(io.BufferedReader(file, 1 << 16), scan, progress)
+            if file.error is not None:
+                raise file.error
         except (zipfile.BadZipFile, tarfile.TarError, EOFError, struct.error, OSError) as error:
             raise SourceRootError(f"{self.archive}: {file.error or _explain(self.archive, error)}") from None
         return scan
@@ -148,17 +150,19 @@ class TarStorage(_ArchiveStorage):
 
     def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:
         with tarfile.open(fileobj=file, mode="r:") as archive:
-            for member in archive:
-                if member.isdir():
-                    continue
-                problem = None if member.isreg() and not member.issparse() else "it is not a plain file"
-                if member.offset_data + member.size > self._bytes.size:
-                    problem = "the archive ends before it does"
-                extent = Extent(member.offset_data, member.size, member.size, version=int(member.mtime))
-                self._add(scan, member.name, problem, extent)
-                archive.members = []  # type: ignore[attr-defined]  # which would otherwise hold an object for each
-                if not len(scan) % 10_000:
-                    progress(len(scan))
+            try:
+                for member in archive:
+                    if not member.isdir():
+                        problem = None if member.isreg() and not member.issparse() else "it is not a plain file"
+                        extent = Extent(member.offset_data, member.size, member.size, version=int(member.mtime))
+                        self._add(scan, member.name, problem, extent)
+                    archive.members = []  # type: ignore[attr-defined]  # which would hold an object for each
+                    if not len(scan) % 10_000:
+                        progress(len(scan))
+            except tarfile.ReadError as error:
+                if not len(scan):
+                    raise
+                scan.add_problem(f"{self.archive} ends too early, or is damaged: {error}")
         progress(len(scan))
 
 

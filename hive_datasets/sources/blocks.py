@@ -12,9 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from huggingface_hub import cached_assets_path
-
 from ..errors import SourceRootError
+from ..files import cache_folder
 
 if TYPE_CHECKING:
     from .ranges import RemoteBytes
@@ -102,7 +101,7 @@ def find_block_cache() -> BlockCache:
         limit = -1
     if limit < 0:
         raise SourceRootError(f"{ENVIRONMENT_VARIABLE} must be a number of bytes, 0 for no cache, not {value!r}")
-    return _open_block_cache(cached_assets_path("hive-datasets", namespace="blocks"), limit)
+    return _open_block_cache(cache_folder("blocks"), limit)
 
 
 @functools.lru_cache(maxsize=8)

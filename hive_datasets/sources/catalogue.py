@@ -15,6 +15,7 @@ from .corpora import find_corpus
 from .folders import FolderStorage
 from .index import Extent, Index
 from .ranges import RangeFile
+from .remote import RemoteStorage
 from .roots import Roots, find_roots, name_of_root
 from .storage import Storage, is_archive, load_index, open_storage
 from .variants import RULES, UNREADABLE_SUFFIXES, choose
@@ -32,14 +33,15 @@ class LocatedSource:
         location: the file or URL where it is.
         rules: the rules of `variants` by which it was found; none if it is where the metadata says.
         others: what else would fit, if less well.
+        inside: its path relative to the root.
     """
 
     path: str
     location: str
     rules: tuple[str, ...]
     others: tuple[str, ...]
+    inside: str
     _storage: Storage
-    _inside: str
     _extent: Extent | None
 
     def open(self) -> str | RangeFile | io.BytesIO:
@@ -48,7 +50,18 @@ class LocatedSource:
         Raises:
             SourceError: the file cannot be had.
         """
-        return self._storage.open(self._inside, self._extent)
+        return self._storage.open(self.inside, self._extent)
+
+    def identity(self) -> tuple[int, int]:
+        """Size in bytes, and a number that changes when the contents do.
+
+        Raises:
+            OSError: it cannot be asked for.
+        """
+        if self._extent is not None:
+            return self._extent.size, self._extent.version
+        status = os.stat(self.location)
+        return status.st_size, status.st_mtime_ns
 
 
 class OpenRoot:
@@ -112,7 +125,7 @@ class Catalogue:
         opened, rest = self.open_root(path)
         storage = opened.storage
         if isinstance(storage, FolderStorage) and os.path.isfile(storage.locate(rest)):
-            return LocatedSource(path, storage.locate(rest), (), (), storage, rest, None)
+            return LocatedSource(path, storage.locate(rest), (), (), rest, storage, None)
         try:
             return self.look_up(path, opened, rest)
         except SourceNotFoundError:
@@ -127,7 +140,9 @@ class Catalogue:
         for inside in (rest, path) if is_archive(storage.root) else (rest,):
             row = index.find(inside)
             if row >= 0:
-                return LocatedSource(path, storage.locate(inside), (), (), storage, inside, _extent(index, row))
+                return LocatedSource(path, storage.locate(inside), (), (), inside, storage, _extent(index, row))
+        if isinstance(storage, RemoteStorage) and not len(index):
+            return LocatedSource(path, storage.locate(rest), (), (), rest, storage, _ask(storage, rest))
         candidates = index.candidates(os.path.basename(rest))
         readable = [name for name in candidates if os.path.splitext(name)[1].lower() not in UNREADABLE_SUFFIXES]
         choice = choose(rest, readable, _path_of_root(storage.root), find_corpus(first))
@@ -139,7 +154,7 @@ class Catalogue:
         inside = choice.candidates[0]
         others = tuple(map(storage.locate, choice.others))
         extent = _extent(index, index.find(inside))
-        return LocatedSource(path, storage.locate(inside), choice.rules, others, storage, inside, extent)
+        return LocatedSource(path, storage.locate(inside), choice.rules, others, inside, storage, extent)
 
     def open_root(self, path: str) -> tuple[OpenRoot, str]:
         """The root of a metadata path, opened, and the path below it.
@@ -209,6 +224,15 @@ def _path_of_root(root: str) -> str:
 
 def _extent(index: Index, row: int) -> Extent | None:
     return index.extent(row) if index.has_extents else None
+
+
+def _ask(storage: RemoteStorage, rest: str) -> Extent:
+    """The extent of a file of a server that lists nothing."""
+    try:
+        return storage.ask(rest)
+    except SourceNotFoundError:
+        message = f"there is no such file; no file is listed in {storage.root}, so its variants cannot be sought"
+        raise SourceNotFoundError(message) from None
 
 
 def _explain_absence(index: Index, storage: Storage, rest: str, candidates: list[str], readable: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from urllib.parse import quote, unquote
 
 from ..errors import SourceRootError
 from .index import Extent, Index, Scan
@@ -26,15 +27,17 @@ class RemoteStorage:
     def scan(self, progress: Callable[[int], None]) -> Scan:
         """See `Storage`."""
         fs, folder = open_filesystem(self.root)
+        scan = Scan()
+        files = {}
         try:
             fs.invalidate_cache()
             files = fs.find(folder, detail=True)
         except Exception as error:  # every protocol has exceptions of its own
-            raise SourceRootError(f"{self.root} cannot be listed: {describe(error)}") from None
-        scan = Scan()
+            if not (self._is_http and 400 <= getattr(error, "status", 0) < 500):  # a server that lists nothing
+                raise SourceRootError(f"{self.root} cannot be listed: {describe(error)}") from None
         prefix = folder.rstrip("/") + "/"
         for path, info in files.items():
-            inside, _, name = path.removeprefix(prefix).rpartition("/")
+            inside, _, name = self._unquote(path.removeprefix(prefix)).rpartition("/")
             if is_listed(name) and path.startswith(prefix):
                 size = info.get("size")
                 size = -1 if size is None else size
@@ -48,7 +51,7 @@ class RemoteStorage:
 
     def locate(self, path: str) -> str:
         """See `Storage`."""
-        return f"{self.root}/{path}"
+        return f"{self.root}/{quote(path) if self._is_http else path}"
 
     def open(self, path: str, extent: Extent | None) -> RangeFile:
         """See `Storage`; a file whose size no listing tells is asked for it."""
@@ -56,3 +59,19 @@ class RemoteStorage:
         if extent is None or extent.size < 0:
             return RangeFile(open_bytes(location))
         return RangeFile(RemoteBytes(location, extent.size, extent.version))
+
+    def ask(self, path: str) -> Extent:
+        """What the server says of one file: for servers that list nothing, as many on the web.
+
+        Raises:
+            SourceError: there is no such file, or it cannot be had.
+        """
+        found = open_bytes(self.locate(path))
+        return Extent(0, found.size, found.size, version=found.version)
+
+    @property
+    def _is_http(self) -> bool:
+        return self.root.startswith(("http://", "https://"))
+
+    def _unquote(self, path: str) -> str:
+        return unquote(path) if self._is_http else path

@@ -75,7 +75,7 @@ def join_root(parent: str, name: str) -> str:
     """The root `name` inside a root that holds several: a folder below it, or one inside an archive."""
     head, chained, archive = parent.partition("::")
     if chained:
-        return f"{head.rstrip('/')}/{name}::{archive}"
+        return f"{head}{'' if head.endswith('/') else '/'}{name}::{archive}"
     protocol = _archive_protocol(parent)
     return f"{protocol}://{name}::{parent}" if protocol else f"{parent.rstrip('/')}/{name}"
 

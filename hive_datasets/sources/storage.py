@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from filelock import FileLock
-from huggingface_hub import cached_assets_path
 
 from ..errors import SourceRootError
+from ..files import cache_folder
 from .archives import ARCHIVE_SUFFIXES, TarStorage, ZipStorage, explain_archive
 from .folders import FolderStorage
 from .index import Extent, Index, Scan, write_index
@@ -108,9 +108,7 @@ def load_index(storage: Storage, progress: Progress = lambda files: None, rescan
 def index_file(root: str) -> Path:
     """Where the index of a root is saved, in the user's cache."""
     name = hashlib.sha256(root.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    folder = cached_assets_path("hive-datasets", namespace="indexes")
-    folder.mkdir(parents=True, exist_ok=True)
-    return Path(folder / f"{name}.arrow")
+    return cache_folder("indexes") / f"{name}.arrow"
 
 
 def _read(file: Path) -> Index | None:

@@ -68,7 +68,7 @@ def test_made_twice_it_is_the_same(demo, tmp_path):
 
 
 def test_an_interrupted_generation_leaves_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr("hive_datasets.demo.recipes.cached_assets_path", lambda **_: tmp_path)
+    monkeypatch.setattr("hive_datasets.demo.recipes.cache_folder", lambda _: tmp_path)
     monkeypatch.setattr(
         "hive_datasets.demo.recipes.draw_recipes", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt)
     )

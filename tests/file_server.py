@@ -1,0 +1,59 @@
+"""A local HTTP server of a folder that lists it as pages of links and, if asked to, knows ranges."""
+
+import functools
+import os
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves a folder; notes what is asked for as (method, path, range), and fails as often as it is told to."""
+
+    def __init__(self, folder, ranges=True, listing=True):
+        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        self.ranges = ranges
+        self.listing = listing
+        self.failures = 0
+        self.requests = []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception):
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def list_directory(self, path):
+        return super().list_directory(path) if self.server.listing else self.send_error(403)
+
+    def do_GET(self):
+        span = self.headers.get("Range")
+        self.server.requests.append((self.command, self.path, span))
+        path = self.translate_path(self.path)
+        if self.server.failures and os.path.isfile(path):
+            self.server.failures -= 1
+            self.send_error(503)
+        elif span and self.server.ranges and os.path.isfile(path):
+            size = os.path.getsize(path)
+            start, _, stop = span.removeprefix("bytes=").partition("-")
+            start, stop = int(start), min(int(stop or size - 1), size - 1)
+            with open(path, "rb") as file:
+                file.seek(start)
+                data = file.read(stop - start + 1)
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{stop}/{size}")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        else:
+            super().do_GET()

@@ -1,0 +1,196 @@
+import io
+import struct
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from hive_datasets import Mixer, SourceFormatError, SourceRootError, TruncatedSourceError
+from hive_datasets.sources import archives
+from hive_datasets.sources.storage import load_index, open_storage
+
+
+def zip_folder(folder, file, method=zipfile.ZIP_STORED, prefix=""):
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, prefix + str(path.relative_to(folder)))
+
+
+@pytest.fixture
+def packed(corpora, tmp_path):
+    """The real corpora: each in a zip of its own as downloads have them, and all in one zip and in one tar."""
+    (tmp_path / "each").mkdir()
+    for folder in corpora.iterdir():
+        # GitHub's archive of ESC-50 has the corpus' name inside, those of WavCaps do not
+        prefix = f"{folder.name}/" if folder.name == "ESC-50-master" else ""
+        zip_folder(folder, tmp_path / "each" / f"{folder.name}.zip", prefix=prefix)
+    zip_folder(corpora, tmp_path / "all.zip", zipfile.ZIP_DEFLATED)
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        archive.add(corpora, arcname=".")
+    return tmp_path
+
+
+@pytest.mark.parametrize("shape", ["zips", "one zip", "tar", "inside", "aliases"])
+def test_mixtures_are_the_same_from_archives(packed, corpora, mini, mini_mixes, shape):
+    roots = {
+        "zips": {folder.name: packed / "each" / f"{folder.name}.zip" for folder in corpora.iterdir()},
+        "one zip": packed / "all.zip",
+        "tar": packed / "all.tar",
+        "inside": {folder.name: f"tar://{folder.name}::{packed}/all.tar" for folder in corpora.iterdir()},
+        "aliases": packed / "each",  # one folder for all, in which each is packed
+    }[shape]
+    if shape == "aliases":
+        (packed / "each" / "ESC-50-master.zip").rename(packed / "each" / "ESC-50.zip")
+    mixer = Mixer(roots)
+    for recipe, mix in zip(mini, mini_mixes, strict=True):
+        np.testing.assert_array_equal(mixer(recipe)["mix"], mix)
+
+
+def make_zip(file, members, method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return open_storage(str(file))
+
+
+def make_tar(file, members):
+    with tarfile.open(file, "w") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return open_storage(str(file))
+
+
+def read(storage, path):
+    index = load_index(storage)
+    opened = storage.open(path, index.extent(index.find(path)))
+    return opened.read()
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_members_that_lead_out_are_left_out(tmp_path, make):
+    suffix = make.__name__.removeprefix("make_")
+    members = {"../a.wav": b"1", "/b.wav": b"2", "c/../../d.wav": b"3", "..\\e.wav": b"4", "./f/g.wav": b"good"}
+    storage = make(tmp_path / f"a.{suffix}", members)
+    index = load_index(storage)
+    assert list(index.paths()) == ["f/g.wav"]
+    assert read(storage, "f/g.wav") == b"good"
+    assert len(index.problems) == 4
+    assert all("leads out of the archive" in problem for problem in index.problems)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_every_method_of_compression(tmp_path, method):
+    data = bytes(range(256)) * 5000
+    storage = make_zip(tmp_path / "a.zip", {"x/a.wav": data, "x/b.wav": b""}, method)
+    assert (read(storage, "x/a.wav"), read(storage, "x/b.wav")) == (data, b"")
+
+
+def test_the_last_member_of_a_name_counts(tmp_path):
+    storage = make_tar(tmp_path / "a.tar", {"x/a.wav": b"old"})
+    with tarfile.open(tmp_path / "a.tar", "a") as archive:
+        member = tarfile.TarInfo("x/a.wav")
+        member.size = 3
+        archive.addfile(member, io.BytesIO(b"new"))
+    assert read(open_storage(storage.root), "x/a.wav") == b"new"
+
+
+def test_an_archive_that_changes_is_listed_again(tmp_path):
+    first = make_zip(tmp_path / "a.zip", {"a.wav": b"1"})
+    assert list(load_index(first).paths()) == ["a.wav"]
+    second = make_zip(tmp_path / "a.zip", {"b.wav": b"22"})
+    assert list(load_index(second).paths()) == ["b.wav"]
+
+
+def test_names_in_utf8_that_are_not_marked_as_such(tmp_path):
+    """As Info-ZIP writes them on Unix."""
+    make_zip(tmp_path / "a.zip", {"Straße é.wav": b"1"})
+    data = (tmp_path / "a.zip").read_bytes()
+    central = data.index(b"PK\x01\x02")
+    flags = struct.pack("<H", struct.unpack_from("<H", data, central + 8)[0] & ~0x800)
+    (tmp_path / "b.zip").write_bytes(data[: central + 8] + flags + data[central + 10 :])
+    assert list(load_index(open_storage(str(tmp_path / "b.zip"))).paths()) == ["Straße é.wav"]
+
+
+def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    storage = make_zip(tmp_path / "a.zip", {"a.wav": bytes(10_000_000)}, zipfile.ZIP_DEFLATED)
+    assert (tmp_path / "a.zip").stat().st_size < 20_000
+    assert len(read(storage, "a.wav")) == 10_000_000
+    monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 9_999_999)
+    with pytest.raises(SourceFormatError, match="10000000 bytes when unpacked"):
+        read(storage, "a.wav")
+
+
+def test_a_zip_bomb_that_lies_about_its_size_gives_no_more_than_it_says(tmp_path):
+    make_zip(tmp_path / "a.zip", {"a.wav": bytes(10_000_000)}, zipfile.ZIP_DEFLATED)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    struct.pack_into("<I", data, data.index(b"PK\x01\x02") + 24, 100)
+    (tmp_path / "b.zip").write_bytes(data)
+    with pytest.raises(TruncatedSourceError, match="cannot be unpacked"):  # the checksum is that of all
+        read(open_storage(str(tmp_path / "b.zip")), "a.wav")
+
+
+def test_damage_is_told(tmp_path):
+    data = np.random.default_rng(0).integers(0, 9, 100_000, dtype=np.uint8).tobytes()
+    storage = make_zip(tmp_path / "a.zip", {"a.wav": data, "b.wav": data}, zipfile.ZIP_DEFLATED)
+    index = load_index(storage)
+    extent = index.extent(index.find("a.wav"))
+    with open(tmp_path / "a.zip", "r+b") as file:
+        file.seek(extent.packed_size // 2)
+        file.write(bytes(1000))
+    with pytest.raises(TruncatedSourceError, match="cannot be unpacked"):
+        storage.open("a.wav", extent)
+    with open(tmp_path / "a.zip", "r+b") as file:
+        file.write(bytes(100))
+    with pytest.raises(TruncatedSourceError, match="the archive is damaged or changed"):
+        storage.open("a.wav", extent)
+
+
+def test_an_encrypted_member_is_left_out(tmp_path):
+    make_zip(tmp_path / "a.zip", {"a.wav": b"1"})
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    index = load_index(open_storage(str(tmp_path / "a.zip")))
+    assert len(index) == 0
+    assert "encrypted" in index.problems[0]
+
+
+def test_links_and_sparse_files_of_a_tar_are_left_out(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        member = tarfile.TarInfo("link.wav")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(member)
+    index = load_index(open_storage(str(tmp_path / "a.tar")))
+    assert len(index) == 0
+    assert "not a plain file" in index.problems[0]
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_what_is_no_archive(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(b"this is no archive" * 100)
+    with pytest.raises(SourceRootError, match=f"a{suffix}: it is not a"):
+        load_index(open_storage(str(tmp_path / f"a{suffix}")))
+
+
+def test_a_tar_that_is_cut_short(tmp_path):
+    make_tar(tmp_path / "a.tar", {"a.wav": bytes(1000), "b.wav": bytes(100_000)})
+    data = (tmp_path / "a.tar").read_bytes()
+    (tmp_path / "b.tar").write_bytes(data[: len(data) // 2])
+    index = load_index(open_storage(str(tmp_path / "b.tar")))
+    assert "a.wav" in index.paths()  # what is there can be used
+    assert "ends too early" in index.problems[0]
+
+
+def test_a_part_of_a_split_zip_says_how_to_join(tmp_path):
+    make_zip(tmp_path / "a.zip", {f"{number}.wav": b"1" for number in range(3)})
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    # what the last part of a split zip says: zip64, of several disks
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 1, 0, 3)
+    (tmp_path / "b.zip").write_bytes(data[:end] + locator + data[end:])
+    with pytest.raises(SourceRootError, match="zip -s 0 NAME"):
+        load_index(open_storage(str(tmp_path / "b.zip")))

@@ -1,0 +1,250 @@
+"""Metadata paths to files, in copies of the real layouts that differ from the metadata as users' copies do."""
+
+import os
+import shutil
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hive_datasets import (
+    AmbiguousSourceError,
+    Mixer,
+    SourceNotFoundError,
+    SourceRootError,
+    VariantSourceWarning,
+    find_corpus,
+    parse_recipe,
+)
+from hive_datasets.sources import Roots, parse_roots
+from hive_datasets.sources.catalogue import Catalogue
+from hive_datasets.sources.index import Scan, write_index
+from hive_datasets.sources.storage import index_file
+from tests.sources.test_folders import settle
+
+AUDIOSET = "AudioSet/audioset_data/audio/unbal_train"
+
+
+def locate(roots, path):
+    return Catalogue(parse_roots(roots)).locate(path)
+
+
+@pytest.fixture
+def copy(corpora, tmp_path):
+    """A copy of the corpora, to change."""
+    shutil.copytree(corpora, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_every_file_is_where_the_metadata_says_and_needs_no_index(corpora, hive_rows, mini):
+    roots = parse_roots(corpora)
+    catalogue = Catalogue(roots)
+    for recipe in [*mini, *map(parse_recipe, hive_rows)]:
+        for source in recipe.sources:
+            located = catalogue.locate(source.path)
+            assert (located.location, located.rules) == (f"{corpora}/{source.path}", ())
+    assert not index_file(f"{corpora}/AudioSet").exists()
+
+
+WAVCAPS = "mnt/fast/nobackup/scratch4weeks/xm00178/WavCaps/data/waveforms"
+
+
+@pytest.mark.parametrize(
+    ("key", "root", "rule"),
+    [
+        ("BBC_Sound_Effects", f"BBC_Sound_Effects/{WAVCAPS}/BBC_Sound_Effects_flac", "root_too_deep"),
+        ("FreeSound", f"FreeSound/{WAVCAPS}", "root_too_deep"),
+        ("ESC50", "ESC-50-master/audio", "root_too_deep"),
+        ("AudioSet", "AudioSet/audioset_data/audio/unbal_train", "root_too_deep"),
+        ("VGGSound", "vggsound/wav", "root_too_deep"),
+        ("AVE", "AVE_Dataset/AVE_Dataset", "root_too_deep"),
+        ("ESC50", ".", "root_too_shallow"),
+        ("FSD50K", ".", "root_too_shallow"),
+        ("clothov2", ".", "root_too_shallow"),
+        ("SoundBible", "..", "root_too_shallow"),
+    ],
+)
+def test_a_root_given_too_deep_or_too_shallow(corpora, copy, key, root, rule):
+    catalogue = Catalogue(parse_roots({key: copy / root}))
+    prefix = find_corpus(key).prefix
+    for file in (corpora / prefix).rglob("*.[wf]*"):
+        located = catalogue.locate(str(file.relative_to(corpora)))
+        assert located.rules == (rule,)
+        assert Path(located.location).read_bytes() == file.read_bytes()
+
+
+def test_one_of_clothos_folders_as_its_root(corpora, copy):
+    catalogue = Catalogue(parse_roots({"clothov2": copy / "clotho_v2" / "evaluation"}))
+    inside = [file.name for file in (corpora / "clotho_v2" / "evaluation").iterdir()]
+    assert inside
+    for name in inside:
+        assert catalogue.locate(f"clotho_v2/evaluation/{name}").rules == ("root_too_deep",)
+
+
+def change(copy, rename):
+    """Rename files of the copy; nothing is where it was."""
+    for file in sorted(copy.rglob("*.[wf]*")):
+        target = rename(file)
+        if target != file:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(target)
+
+
+def to_other_extension(file):
+    return file.with_suffix({".wav": ".flac", ".flac": ".wav"}[file.suffix])
+
+
+@pytest.mark.parametrize(
+    ("corpus", "rename", "rules"),
+    [
+        ("AudioSet", to_other_extension, ("extension",)),
+        ("AudioSet", lambda file: file.with_name("Y" + file.name), ("youtube_prefix",)),
+        ("vggsound", lambda file: file.parents[1] / file.name, ("folders",)),
+        ("ESC-50-master", lambda file: file.parent / "1" / file.name.lower(), ("folders", "case")),
+        ("clotho_v2", lambda file: file.with_name(" " + file.name), ("spaces",)),
+    ],
+)
+def test_known_variants_mix_the_same_and_are_reported_once(
+    corpora, copy, mini, mini_mixes, hive_rows, corpus, rename, rules
+):
+    change(copy / corpus, rename)
+    catalogue = Catalogue(parse_roots(copy))
+    for file in (corpora / corpus).rglob("*.[wf]*"):
+        located = catalogue.locate(str(file.relative_to(corpora)))
+        assert located.rules == rules
+        assert Path(located.location).read_bytes() == file.read_bytes()
+    concerned = [
+        (recipe, mix)
+        for recipe, mix in zip(mini, mini_mixes, strict=True)
+        if any(source.path.startswith(corpus) for source in recipe.sources)
+    ]
+    mixer = Mixer(copy)
+    if concerned:
+        with pytest.warns(VariantSourceWarning, match=f"files of {corpus} are found") as caught:
+            for recipe, mix in concerned:
+                np.testing.assert_array_equal(mixer(recipe)["mix"], mix)
+        assert len(caught) == 1
+
+
+def test_unicode_forms(tmp_path):
+    """As macOS writes names, and as Clotho has them."""
+    name = "Bahnhof Zürich, départ.wav"
+    (tmp_path / "clotho_v2" / "development").mkdir(parents=True)
+    (tmp_path / "clotho_v2" / "development" / unicodedata.normalize("NFD", name)).touch()
+    assert locate(tmp_path, f"clotho_v2/development/{name}").rules == ("unicode",)
+
+
+def test_two_files_that_fit_by_different_rules(tmp_path):
+    folder = tmp_path / AUDIOSET
+    folder.mkdir(parents=True)
+    for name in ("Ya-B.flac", "a-B.wav"):
+        (folder / name).touch()
+    located = locate(tmp_path, f"{AUDIOSET}/a-B.flac")
+    assert (located.location, located.rules) == (f"{folder}/Ya-B.flac", ("youtube_prefix",))
+    assert located.others == (f"{folder}/a-B.wav",)
+
+
+def test_two_files_that_fit_by_the_same_rules(tmp_path, mini):
+    for folder in ("one", "two"):
+        (tmp_path / "AudioSet" / folder).mkdir(parents=True)
+        (tmp_path / "AudioSet" / folder / "a-B.flac").touch()
+    with pytest.raises(AmbiguousSourceError, match=r"equally well \(in other folders\): .*/one/a-B.flac, .*/two/a-B"):
+        locate(tmp_path, f"{AUDIOSET}/a-B.flac")
+    row = mini[0].to_dict()
+    row["sources"][0]["path"] = f"{AUDIOSET}/a-B.flac"
+    with pytest.raises(AmbiguousSourceError, match=f"{mini[0].mix_id}.*Remove or rename all but one"):
+        Mixer(tmp_path)(row)
+
+
+def test_what_is_found_instead_is_told(tmp_path):
+    folder = tmp_path / "vggsound" / "video"
+    folder.mkdir(parents=True)
+    (folder / "a_000001.mp4").touch()
+    with pytest.raises(SourceNotFoundError, match=r"a_000001.mp4, which libsndfile does not read: extract its audio"):
+        locate(tmp_path, "vggsound/wav/a_000001.wav")
+    (folder / "A_000001.wav").touch()
+    with pytest.raises(SourceNotFoundError, match=r"A_000001.wav has a similar name, but no rule"):
+        locate(tmp_path, "vggsound/wav/a_000001.wav")
+
+
+@pytest.mark.parametrize("path", ["AudioSet/../../etc/passwd", "/etc/passwd", "AudioSet/.."])
+def test_paths_that_lead_out_are_refused(tmp_path, path):
+    (tmp_path / "AudioSet").mkdir()
+    with pytest.raises(SourceRootError, match="not a metadata path"):
+        locate(tmp_path, path)
+
+
+def test_a_folder_for_all_may_hold_corpora_under_their_other_names(tmp_path):
+    for name in ("esc50/audio/1-5-A-0.wav", "AUDIOSET/audioset_data/audio/unbal_train/a.flac"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    assert locate(tmp_path, "ESC-50-master/audio/1-5-A-0.wav").location == f"{tmp_path}/esc50/audio/1-5-A-0.wav"
+    assert locate(tmp_path, f"{AUDIOSET}/a.flac").rules == ()
+    (tmp_path / "ESC-50").mkdir()
+    with pytest.raises(SourceRootError, match=r"several source roots in .*: ESC-50, esc50"):
+        locate(tmp_path, "ESC-50-master/audio/1-5-A-0.wav")
+
+
+def test_a_file_that_comes_later_is_found(tmp_path, monkeypatch):
+    folder = tmp_path / AUDIOSET
+    folder.mkdir(parents=True)
+    (folder / "other.flac").touch()
+    settle(tmp_path)
+    catalogue = Catalogue(parse_roots(tmp_path))
+    with pytest.raises(SourceNotFoundError):
+        catalogue.locate(f"{AUDIOSET}/a.flac")
+    (folder / "Ya.flac").touch()
+    monkeypatch.setattr("hive_datasets.sources.catalogue.RECHECK_SECONDS", 0.0)
+    assert catalogue.locate(f"{AUDIOSET}/a.flac").location == f"{folder}/Ya.flac"
+
+
+USE_INDEX = """
+import sys, psutil
+from hive_datasets.sources.index import Index
+before = psutil.Process().memory_full_info()
+index = Index(sys.argv[1])
+assert sum(index.find(f"audio/{number:08}.flac") >= 0 for number in range(300_000)) == 300_000
+after = psutil.Process().memory_full_info()
+print(after.uss - before.uss)
+"""
+
+
+def test_processes_share_an_index(tmp_path, subprocess_environment):
+    """What each has of its own, with an index of 300,000 files in use, is a tenth of the file."""
+    scan = Scan()
+    for number in range(300_000):
+        scan.add("audio", f"{number:08}.flac")
+    write_index(scan, tmp_path / "index.arrow")
+    size = os.path.getsize(tmp_path / "index.arrow")
+    command = [sys.executable, "-c", USE_INDEX, str(tmp_path / "index.arrow")]
+    first = subprocess.Popen(command, env=subprocess_environment, stdout=subprocess.PIPE, text=True)
+    second = subprocess.Popen(command, env=subprocess_environment, stdout=subprocess.PIPE, text=True)
+    own = [int(process.communicate()[0]) for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0]
+    assert size > 10_000_000
+    assert max(own) < size / 10
+
+
+def test_the_hub_as_a_root(shared, mini, mini_mixes, subprocess_environment):
+    """Audio in a dataset repository, read by range."""
+    from tests.hub_server import HubServer
+
+    code = (
+        "import sys, numpy, hive_datasets\n"
+        "recipes = list(hive_datasets.read_recipes(sys.argv[1]))[:3]\n"
+        "mixer = hive_datasets.Mixer('hf://datasets/someone/sounds')\n"
+        "print(*(float(mixer(recipe)['mix'].sum(dtype='float64')) for recipe in recipes))\n"
+    )
+    with HubServer("someone/sounds", shared / "corpora") as server:
+        environment = {**subprocess_environment, "HF_ENDPOINT": server.url}
+        command = [sys.executable, "-c", code, str(shared / "mini" / "hub")]
+        printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert list(map(float, printed.split())) == [float(mix.sum(dtype="float64")) for mix in mini_mixes[:3]]
+
+
+def test_no_root_for_a_corpus(tmp_path):
+    with pytest.raises(SourceRootError, match="no source root fits 'AudioSet'"):
+        Catalogue(Roots((("ESC50", str(tmp_path)),))).locate(f"{AUDIOSET}/a.flac")
