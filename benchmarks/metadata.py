@@ -46,7 +46,7 @@ _IMPORT = "import time; start = time.perf_counter(); import {}; print([time.perf
 def measure_first_example(folder: Path, corpus: Path, rows: int = 5_000_000) -> None:
     """Time from the call to the first mixture, on a table of the size of Hive's."""
     metadata = make_metadata(folder, corpus, rows)
-    seconds, megabytes, shards = _run(_FIRST_EXAMPLE, metadata, corpus / "sources")
+    seconds, megabytes, shards = run_apart(_FIRST_EXAMPLE, metadata, corpus / "sources")
     print(f"\nFirst mixture of {rows:,} rows in {shards} shards: {seconds:.2f} s, process {megabytes:.0f} MB")
 
 
@@ -56,7 +56,7 @@ def measure_convert(folder: Path, corpus: Path, rows: int = 1_000_000) -> None:
     target = folder / "converted"
     shutil.rmtree(target, ignore_errors=True)
     for source, name in ((metadata, "json"), (target / "json", "parquet")):
-        seconds, megabytes = _run(_CONVERT, source, target / name, "--to", name)
+        seconds, megabytes = run_apart(_CONVERT, source, target / name, "--to", name)
         print(f"convert {rows:,} rows to {name}: {seconds:.0f} s, process {megabytes:.0f} MB")
     shutil.rmtree(target)
 
@@ -66,7 +66,7 @@ def measure_import(rounds: int = 9) -> None:
     times: dict[str, list[float]] = {"datasets": [], "hive_datasets": []}
     for _ in range(rounds):
         for name, seconds in times.items():
-            seconds += _run(_IMPORT.format(name))
+            seconds += run_apart(_IMPORT.format(name))
     plain, ours = (statistics.median(times[name]) for name in times)
     print(f"\nimport hive_datasets: {ours - plain:.3f} s more than import datasets ({plain:.2f} s)")
 
@@ -112,7 +112,7 @@ def _make_rows(start: int, count: int, seed: list[Recipe]) -> pa.Table:
     return pa.table(columns, schema=HUB_SCHEMA)
 
 
-def _run(code: str, *arguments: object) -> list[float]:
+def run_apart(code: str, *arguments: object) -> list[float]:
     command = [sys.executable, "-c", _PEAK + code, *map(str, arguments)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output.splitlines()[-1])  # type: ignore[no-any-return]

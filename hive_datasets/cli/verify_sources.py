@@ -110,7 +110,7 @@ def _write(result: Verification, options: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def show_progress(step: str, unit: str, total: int | None) -> Iterator[Callable[[int], Any]]:
     """Progress on standard error, with rate and time left."""
-    with tqdm(desc=step, unit=f" {unit}", total=total, file=sys.stderr, leave=False) as bar:
+    with tqdm(desc=step, unit=f" {unit}", total=total, file=sys.stderr) as bar:
         yield bar.update
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import astuple
 from pathlib import Path
 
 from ..sources.storage import index_file
@@ -32,6 +31,8 @@ class Memory:
     def __init__(self, root: str) -> None:
         self._database = sqlite3.connect(memory_file(root), timeout=60.0)
         self._database.execute("PRAGMA journal_mode = WAL")
+        # a commit survives the end of the process; a loss of power may undo the last ones, but damages nothing
+        self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.execute(_CREATE)
 
     def load(self, level: str) -> dict[str, tuple[int, int, int, Facts]]:
@@ -49,8 +50,7 @@ class Memory:
         """Remember results: (path inside the root, size, version, crops, facts)."""
         assert level in LEVELS
         rows = [
-            (os.fsencode(path), size, version, level, crops, *astuple(facts))
-            for path, size, version, crops, facts in results
+            (os.fsencode(path), size, version, level, crops, *facts) for path, size, version, crops, facts in results
         ]
         with self._database:
             self._database.executemany(

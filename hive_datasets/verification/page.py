@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import astuple
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -23,7 +22,7 @@ def write_page(result: Verification, file: Path) -> None:
     """Write a verification as an HTML file that needs nothing else; it appears when it is whole."""
     page = resources.files("hive_datasets.verification").joinpath("page.html").read_text(encoding="utf-8")
     total = len(result.details)
-    findings = [astuple(finding) for finding in itertools.islice(result.findings(), MAX_FINDINGS)]
+    findings = list(itertools.islice(result.findings(), MAX_FINDINGS))
     left_out = (
         f"The first {MAX_FINDINGS:,} of {total:,}; a report file (--report) has all." if total > MAX_FINDINGS else ""
     )

@@ -6,7 +6,6 @@ import csv
 import itertools
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, astuple, fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from ..files import written_aside
 from .result import Finding, MixtureCoverage, Verification
 
 REPORT_SUFFIXES = (".jsonl", ".csv", ".parquet")
-_SCHEMA = pa.schema([(field.name, pa.int64() if field.name == "rows" else pa.string()) for field in fields(Finding)])
+_SCHEMA = pa.schema([(name, pa.int64() if name == "rows" else pa.string()) for name in Finding._fields])
 _BATCH_ROWS = 10_000
 
 
@@ -62,21 +61,21 @@ def write_usable_mixtures(result: Verification, file: Path) -> int:
 def _write_jsonl(findings: Iterable[Finding], file: Path) -> None:
     with file.open("w", encoding="utf-8") as stream:
         for finding in findings:
-            stream.write(json.dumps(asdict(finding)) + "\n")
+            stream.write(json.dumps(finding._asdict()) + "\n")
 
 
 def _write_csv(findings: Iterable[Finding], file: Path) -> None:
     with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(_SCHEMA.names)
-        writer.writerows(map(astuple, findings))
+        writer.writerows(findings)
 
 
 def _write_parquet(findings: Iterable[Finding], file: Path) -> None:
     findings = iter(findings)
     with pq.ParquetWriter(file, _SCHEMA) as writer:
         while batch := list(itertools.islice(findings, _BATCH_ROWS)):
-            rows = [{name: _encodable(value) for name, value in asdict(finding).items()} for finding in batch]
+            rows = [{name: _encodable(value) for name, value in finding._asdict().items()} for finding in batch]
             writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..errors import AmbiguousSourceError, SourceError, SourceRootError
+from ..errors import AmbiguousSourceError, MetadataUnavailableError, SourceError, SourceRootError
 from ..recipe.reading import read_tables
 from ..sources import Roots, find_corpus, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource, OpenRoot, describe_rules
@@ -28,6 +29,9 @@ from .result import USABLE, Verification
 
 #: Results that are kept at once; what is lost if the process is killed.
 _KEPT_RESULTS = 1024
+#: A thread hands its results over when it has so many, or so long after the last time.
+_HANDOVER_RESULTS = 256
+_HANDOVER_SECONDS = 0.5
 
 T = TypeVar("T")
 
@@ -86,7 +90,7 @@ def verify_sources(
 
     Raises:
         ValueError: there is no such check.
-        MetadataUnavailableError, RecipeError: the metadata cannot be read.
+        MetadataUnavailableError, RecipeError: the metadata cannot be read, or has no such mixtures.
         SourceRootError: no roots are configured. (A root that cannot be opened is a finding.)
 
     Example:
@@ -103,6 +107,11 @@ def verify_sources(
     with progress("reading metadata", "mixtures", None) as advance:
         tables = _counted(_read_metadata(metadata, splits), advance)
         needs = collect_needs(tables, splits, corpora, keep_spans=check != "exists")
+    if not needs.paths:
+        chosen = " or ".join(
+            [*(f"of split {name}" for name in splits or ()), *(f"with {name}" for name in corpora or ())]
+        )
+        raise MetadataUnavailableError(f"{metadata or 'the metadata of Hive'}: there is no mixture {chosen}".rstrip())
     run = _Run(needs, catalogue, check)
     run.locate(rescan, progress)
     if check != "exists":
@@ -135,7 +144,8 @@ class _Run:
             try:
                 opened, _ = self.catalogue.open_root(path)
                 with progress(f"listing {opened.storage.root}", "files", None) as advance:
-                    opened.index(_increments(advance), rescan)
+                    tell = _increments(advance)
+                    tell(len(opened.index(tell, rescan)))
             except SourceRootError as error:
                 self.broken[corpus] = error.message
 
@@ -332,40 +342,46 @@ def _increments(advance: Callable[[int], Any]) -> Callable[[int], None]:
 def _in_threads(function: Callable[[Any], T], items: Iterable[Any], jobs: int, handle: Callable[[T], Any]) -> None:
     """Call `function` with every item in `jobs` threads, and `handle` with every result in this one.
 
-    Whatever ends this early, Ctrl-C too, the items begun are finished and their results handled.
+    Results are handed over some at a time: waking this thread for each would cost more than a header. Whatever ends
+    this early, Ctrl-C too, the items begun are finished and their results handled.
     """
     shared = iter(items)
-    results: queue.SimpleQueue[tuple[T] | None] = queue.SimpleQueue()
+    results: queue.SimpleQueue[list[T] | None] = queue.SimpleQueue()
     stopped = threading.Event()
+    working = jobs
 
     def work() -> None:
+        done: list[T] = []
+        due = time.monotonic() + _HANDOVER_SECONDS
         try:
             for item in shared:
-                results.put((function(item),))
+                done.append(function(item))
+                if len(done) >= _HANDOVER_RESULTS or time.monotonic() > due:
+                    results.put(done)
+                    done, due = [], time.monotonic() + _HANDOVER_SECONDS
                 if stopped.is_set():
                     return
         finally:
+            results.put(done)
             results.put(None)
+
+    def handle_all() -> None:
+        nonlocal working
+        while working:
+            done = results.get()
+            if done is None:
+                working -= 1
+            else:
+                for result in done:
+                    handle(result)
 
     with ThreadPoolExecutor(jobs) as executor:
         workers = [executor.submit(work) for _ in range(jobs)]
-        left = jobs
         try:
-            while left:
-                result = results.get()
-                if result is None:
-                    left -= 1
-                else:
-                    handle(result[0])
+            handle_all()
         except BaseException:
             stopped.set()
-            executor.shutdown(wait=True)
-            while left:
-                result = results.get()
-                if result is None:
-                    left -= 1
-                else:
-                    handle(result[0])
+            handle_all()
             raise
     for worker in workers:
         worker.result()

@@ -1,0 +1,251 @@
+"""Verification against the oracle: what the `Mixer` can render."""
+
+import json
+import os
+import warnings
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from hive_datasets import HiveError, MetadataUnavailableError, Mixer, SourceRootError, verify_sources
+from hive_datasets.recipe.tables import hub_from_table, table_from_recipes
+from hive_datasets.verification.checks import LEVELS, Facts
+from hive_datasets.verification.memory import Memory
+from hive_datasets.verification.result import STATUSES
+
+
+@pytest.fixture
+def metadata(shared):
+    return shared / "mini" / "hub"
+
+
+def statuses(result):
+    return dict(zip(result.needs.paths, result.statuses, strict=True))
+
+
+def can_render(recipe, roots):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            rendered = Mixer(roots)(recipe)
+        except HiveError:
+            return False
+    silent = any(not stem.any() for stem in rendered["sources"])
+    return bool(np.isfinite(rendered["mix"]).all()) and not silent
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_everything_is_there(metadata, corpora, mini, level):
+    result = verify_sources(metadata, corpora, check=level)
+    assert result.is_clean
+    assert set(result.statuses) == {"found"}
+    assert (list(result.findings()), result.next_steps) == ([], [])
+    assert sum(summary.needed for summary in result.corpora) == len(result.needs.paths) == 51
+    assert [(m.split, m.num_sources, m.usable, m.total) for m in result.mixtures if m.split == "test"] == [
+        ("test", sources, 2, 2) for sources in (2, 3, 4, 5)
+    ]
+
+
+def test_real_rows_of_the_published_metadata(shared, corpora):
+    result = verify_sources(shared / "hive_rows.json", corpora, check="decode")
+    assert result.is_clean
+    assert (len(result.usable), result.usable.all()) == (12, True)
+
+
+def test_every_kind_of_damage_is_told_apart(metadata, damaged, mini):
+    copy, expected = damaged
+    result = verify_sources(metadata, copy, check="decode")
+    found = statuses(result)
+    assert {path: found[path] for path in expected} == expected
+    assert {status for path, status in found.items() if path not in expected} == {"found"}
+    assert set(expected.values()) == set(STATUSES) - {"found"}
+    # a finding each, with the mixtures that it affects
+    findings = {finding.path: finding for finding in result.findings()}
+    assert set(findings) == set(expected)
+    for path, finding in findings.items():
+        rows = [recipe for recipe in mini if any(source.path == path for source in recipe.sources)]
+        assert (finding.corpus, finding.status) == (path.split("/")[0], expected[path])
+        assert finding.rows == len(rows) or finding.status == "too_short"
+        assert finding.detail
+    assert not result.is_clean
+
+
+def test_usable_mixtures_are_those_that_can_be_rendered(metadata, damaged, mini):
+    """The oracle renders every mixture."""
+    copy, _ = damaged
+    result = verify_sources(metadata, copy, check="decode")
+    usable = {(row["split"], row["mix_id"]) for row in result.usable_mixtures().to_pylist()}
+    expected = {(recipe.split, recipe.mix_id) for recipe in mini if can_render(recipe, copy)}
+    assert usable == expected
+    assert 0 < len(expected) < len(mini)
+    assert sum(mixtures.usable for mixtures in result.mixtures) == len(expected)
+
+
+def test_a_file_that_is_too_short_for_some_mixtures(tmp_path, mini, copy):
+    """Those that need what is there can be used, and its finding counts the others."""
+    from tests.verification.conftest import rewrite
+
+    long = next(s for recipe in mini for s in recipe.sources if s.chunk_start_second > 0)
+    needing = [recipe for recipe in mini if any(source.path == long.path for source in recipe.sources)]
+    ends = sorted({s.chunk_end_second for recipe in needing for s in recipe.sources if s.path == long.path})
+    assert len(ends) > 1
+    rewrite(copy / long.path, lambda frames, rate: frames[: int(ends[0] * rate)])
+    pq.write_table(hub_from_table(table_from_recipes(needing)), tmp_path / "a.parquet")
+    result = verify_sources(tmp_path / "a.parquet", copy, check="header")
+    expected = [can_render(recipe, copy) for recipe in needing]
+    assert result.usable.tolist() == expected
+    assert 0 < sum(expected) < len(expected)
+    (finding,) = result.findings()
+    assert (finding.status, finding.rows) == ("too_short", expected.count(False))
+    assert "a chunk ends at frame" in finding.detail
+
+
+def test_levels_see_more_and_more(metadata, damaged):
+    copy, expected = damaged
+    bad = {}
+    for level in LEVELS:
+        found = statuses(verify_sources(metadata, copy, check=level))
+        bad[level] = {path for path, status in found.items() if status != "found"}
+    assert bad["exists"] < bad["header"] < bad["decode"] == set(expected)
+
+
+def test_results_are_remembered_until_a_file_changes(metadata, copy, mini, monkeypatch):
+    checked = []
+    for name in ("check_header", "check_frames"):
+        check = getattr(__import__("hive_datasets.verification.checks", fromlist=[name]), name)
+        monkeypatch.setattr(
+            f"hive_datasets.verification.verify.{name}",
+            lambda located, *more, check=check: checked.append(located.path) or check(located, *more),
+        )
+
+    def run(level):
+        checked.clear()
+        return statuses(verify_sources(metadata, copy, check=level)), len(checked)
+
+    assert run("header")[1] == 51
+    assert run("header")[1] == 0
+    assert run("decode")[1] == 51  # looks more closely
+    assert run("decode")[1] == 0
+    assert run("header")[1] == 0  # which is known too
+    path = mini[0].sources[0].path
+    os.utime(copy / path, (1, 1))
+    assert run("decode")[1] == 1
+    (copy / path).write_text("damaged")
+    found, count = run("header")
+    assert (found[path], count) == ("unreadable", 1)
+    found, count = run("header")
+    assert (found[path], count) == ("unreadable", 0)
+    assert statuses(verify_sources(metadata, copy, check="exists"))[path] == "found"
+
+
+def test_other_needs_are_decoded_again(tmp_path, mini, copy, monkeypatch):
+    first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
+    path = mini[0].sources[0].path
+    others = [recipe for recipe in mini if path in {source.path for source in recipe.sources}]
+    pq.write_table(hub_from_table(table_from_recipes(others[:1])), first)
+    pq.write_table(hub_from_table(table_from_recipes(others)), second)
+    assert len(others) > 1
+    verify_sources(first, copy, check="decode")
+    seen = []
+    monkeypatch.setattr(
+        "hive_datasets.verification.verify.check_frames",
+        lambda located, crops: seen.append(located.path) or Facts("ok", "", 44100, 1, 10**9),
+    )
+    verify_sources(first, copy, check="decode")
+    assert seen == []
+    verify_sources(second, copy, check="decode")
+    assert path in seen
+
+
+def test_what_was_checked_survives_an_interruption(metadata, copy, monkeypatch):
+    from hive_datasets.verification import verify
+
+    check, seen = verify.check_header, []
+
+    def interrupt(located):
+        seen.append(located)
+        if len(seen) == 20:
+            raise KeyboardInterrupt
+        return check(located)
+
+    monkeypatch.setattr(verify, "check_header", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        verify_sources(metadata, copy, check="header", jobs=1)
+    seen.clear()
+    monkeypatch.setattr(verify, "check_header", lambda located: seen.append(located) or check(located))
+    assert verify_sources(metadata, copy, check="header").is_clean
+    assert len(seen) == 51 - 19
+
+
+def test_only_some_splits_and_corpora(metadata, damaged, mini):
+    copy, _ = damaged
+    result = verify_sources(metadata, copy, splits=["test"])
+    assert {mixtures.split for mixtures in result.mixtures} == {"test"}
+    result = verify_sources(metadata, copy, corpora=["VoiceBank"])
+    assert [summary.corpus for summary in result.corpora] == ["Voicebank_DEMAND"]
+    assert result.is_clean
+    concerned = [recipe for recipe in mini if any(s.path.startswith("Voicebank") for s in recipe.sources)]
+    assert len(result.usable) == len(concerned)
+
+
+def test_a_corpus_without_a_root_and_one_whose_root_is_wrong(metadata, corpora, tmp_path):
+    roots = {folder.name: folder for folder in corpora.iterdir()}
+    del roots["FSD50K"]
+    roots["ESC-50-master"] = tmp_path / "nowhere"
+    result = verify_sources(metadata, roots)
+    summaries = {summary.corpus: summary for summary in result.corpora}
+    assert summaries["FSD50K"].missing == summaries["FSD50K"].needed == 10
+    assert summaries["ESC-50-master"].missing == 20
+    assert summaries["FreeSound"].missing == 0
+    steps = {step.corpus: step for step in result.next_steps}
+    assert "no source root fits 'FSD50K'" in steps["FSD50K"].problem
+    assert "nowhere: there is no such folder or archive" in steps["ESC-50-master"].problem
+    for name in ("FSD50K", "ESC-50-master"):  # it lies beside the other roots
+        assert json.loads(steps[name].configuration) == {name: str(corpora / name)}
+        assert "zenodo" in steps[name].advice or "github" in steps[name].advice
+        assert "Licence: C" in steps[name].advice
+
+
+def test_the_line_that_mends_a_root(metadata, corpora, tmp_path):
+    roots = {folder.name: folder for folder in corpora.iterdir()}
+    roots["ESC-50-master"] = corpora / "ESC-50-master" / "audio"
+    roots["FSD50K"] = corpora
+    result = verify_sources(metadata, roots)
+    assert result.is_clean  # all is found
+    for step in result.next_steps:
+        assert "found by a known variant" in step.problem
+        roots |= json.loads(step.configuration)
+    assert {step.corpus for step in result.next_steps} == {"ESC-50-master", "FSD50K"}
+    result = verify_sources(metadata, roots)
+    assert set(result.statuses) == {"found"}
+    assert result.next_steps == []
+
+
+def test_archives_are_verified_and_remembered(metadata, corpora, tmp_path, monkeypatch):
+    from tests.sources.test_archives import zip_folder
+
+    zip_folder(corpora, tmp_path / "all.zip")
+    assert verify_sources(metadata, tmp_path / "all.zip", check="decode").is_clean
+    monkeypatch.setattr("hive_datasets.verification.verify.check_frames", None)
+    assert verify_sources(metadata, tmp_path / "all.zip", check="decode").is_clean
+
+
+def test_the_configured_metadata_and_roots(corpora, monkeypatch):
+    with pytest.raises(SourceRootError, match="no source roots are configured"):
+        verify_sources()
+    monkeypatch.setenv("HIVE_DATASET_PATHS", str(corpora))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(MetadataUnavailableError):
+        verify_sources("/no/such/metadata")
+    with pytest.raises(ValueError, match="exists, header, decode, not 'listen'"):
+        verify_sources(check="listen")
+
+
+def test_names_that_are_no_unicode_can_be_remembered(tmp_path):
+    memory = Memory(str(tmp_path))
+    name = os.fsdecode(b"\xff.wav")
+    memory.keep("header", [(name, 1, 2, 0, Facts("empty"))])
+    assert memory.load("header") == {name: (1, 2, 0, Facts("empty"))}
+    assert memory.faults() == {name: Facts("empty")}
+    memory.close()
