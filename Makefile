@@ -3,14 +3,14 @@
 PYTHON ?= python3
 PIP = pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench clean chromium
 
 demo: .venv/demo.installed
 	.venv/bin/python examples/listen.py demo
 
-test: .venv/dev.installed .venv/datasets-4.0/installed .venv/datasets-3.6/installed
+test: chromium .venv/dev.installed .venv/datasets-4.0/installed .venv/datasets-3.6/installed
 	.venv/datasets-3.6/bin/python -m pytest -W default tests/loading_scripts
-	.venv/datasets-4.0/bin/python -m pytest -W default tests/test_builder.py tests/test_features.py tests/test_hub.py tests/test_skipping.py
+	.venv/datasets-4.0/bin/python -m pytest -W default tests/test_availability.py tests/test_builder.py tests/test_features.py tests/test_hub.py tests/test_skipping.py
 	.venv/bin/python -m pytest
 
 lint: .venv/dev.installed
@@ -24,6 +24,12 @@ bench: .venv/dev.installed
 clean:
 	rm -rf .venv demo build *.egg-info
 
+# a test looks at a page in it; without it, and without the means to install it, that test is skipped
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	{ apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } || \
+	echo 'Chromium is not installed: the tests that need a browser are skipped'
+
 .venv/demo.installed: setup.cfg
 	$(PYTHON) -m venv .venv
 	.venv/bin/$(PIP) -e '.[plot]'
@@ -32,7 +38,7 @@ clean:
 # torch is pinned: an open range would take a build with several GB of CUDA libraries
 .venv/dev.installed: setup.cfg
 	$(PYTHON) -m venv .venv
-	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,dev,fast,plot,torch]'
+	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,dev,fast,plot,s3,torch]'
 	touch $@
 
 .venv/datasets-%/installed: setup.cfg

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import MetadataUnavailableError, SourceError, SourceRootError, UnreadableSourceWarning
-from .sources import Roots
-from .sources.catalogue import Catalogue, OpenRoot, open_catalogue
+from .sources import Roots, find_roots
+from .sources.catalogue import Catalogue, OpenRoot
 from .verification.checks import Facts, is_too_short
 from .verification.memory import recall_faults
 from .verification.needs import collect_needs, corpus_of
@@ -45,7 +45,7 @@ def find_availability(available_only: Any, roots: Roots | None) -> Availability:
         TypeError: it is neither.
     """
     if available_only is True:
-        open_catalogue(roots)
+        find_roots(roots)
         return RootsAvailability(roots)
     if isinstance(available_only, (str, os.PathLike)):
         return ListedAvailability(Path(available_only))
@@ -61,17 +61,23 @@ class RootsAvailability:
 
     def __init__(self, roots: Roots | None) -> None:
         self._roots = roots
-        self._faults: dict[str, dict[str, Facts]] = {}
+        # made where it is used: in each worker process, and with indexes that are looked over anew for each load
+        self._catalogue: Catalogue | None = None
+        self._faults: dict[str, dict[str, tuple[int, int, Facts]]] = {}
         self._warned: set[str] = set()
+
+    def __reduce__(self) -> tuple[type[RootsAvailability], tuple[Roots | None]]:
+        return RootsAvailability, (self._roots,)
 
     def of(self, table: pa.Table) -> npt.NDArray[np.bool_]:
         """See `Availability`."""
-        catalogue = open_catalogue(self._roots)
+        if self._catalogue is None:
+            self._catalogue = Catalogue(find_roots(self._roots))
         needs = collect_needs([table])
         there = np.zeros(len(needs.paths), dtype=bool)
         rates, frames = np.zeros((2, len(needs.paths)), dtype=np.int64)
         for position, path in enumerate(needs.paths):
-            fault = self._look_up(catalogue, path)
+            fault = self._look_up(self._catalogue, path)
             there[position] = fault.status == "ok"
             rates[position], frames[position] = fault.sampling_rate, fault.frames
         files, spans = needs.files, needs.spans
@@ -90,9 +96,15 @@ class RootsAvailability:
             return Facts("missing")
         except SourceError:
             return Facts("missing")
-        return self._known_faults(opened).get(source.inside, Facts("ok"))
+        fault = self._known_faults(opened).get(source.inside)
+        if fault is None:
+            return Facts("ok")
+        try:  # a file that has changed since may be whole by now
+            return fault[2] if source.identity() == fault[:2] else Facts("ok")
+        except OSError:
+            return Facts("missing")
 
-    def _known_faults(self, opened: OpenRoot) -> dict[str, Facts]:
+    def _known_faults(self, opened: OpenRoot) -> dict[str, tuple[int, int, Facts]]:
         root = opened.storage.root
         if root not in self._faults:
             self._faults[root] = recall_faults(root)

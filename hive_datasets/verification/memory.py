@@ -41,10 +41,10 @@ class Memory:
         rows = self._database.execute(f"SELECT {_COLUMNS} FROM files_1 WHERE {known}")
         return {os.fsdecode(row[0]): (row[1], row[2], row[4], Facts(*row[5:])) for row in rows}
 
-    def faults(self) -> dict[str, Facts]:
-        """The files that were found to be faulty or shorter than needed, by their paths inside the root."""
+    def faults(self) -> dict[str, tuple[int, int, Facts]]:
+        """The files found to be faulty or shorter than needed: path inside the root to (size, version, facts)."""
         rows = self._database.execute(f"SELECT {_COLUMNS} FROM files_1 WHERE status != 'ok' OR short")
-        return {os.fsdecode(row[0]): Facts(*row[5:]) for row in rows}
+        return {os.fsdecode(row[0]): (row[1], row[2], Facts(*row[5:])) for row in rows}
 
     def keep(self, level: str, results: Iterable[tuple[str, int, int, int, Facts]]) -> None:
         """Remember results: (path inside the root, size, version, crops, facts)."""
@@ -68,8 +68,8 @@ class Memory:
         self._database.close()
 
 
-def recall_faults(root: str) -> dict[str, Facts]:
-    """The faults that are known of a root; none if it was never verified."""
+def recall_faults(root: str) -> dict[str, tuple[int, int, Facts]]:
+    """The faults that are known of a root, as `Memory.faults` has them; none if it was never verified."""
     if not memory_file(root).exists():
         return {}
     with contextlib.closing(Memory(root)) as memory:

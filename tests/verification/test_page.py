@@ -22,7 +22,7 @@ FLAGS = """
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     """Run headless Chromium with more arguments; returns what it prints."""
-    command = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    command = shutil.which("chromium") or shutil.which("google-chrome")
     if command is None:
         pytest.skip("there is no Chromium (apt-get install chromium)")
     profile = tmp_path_factory.mktemp("chromium")

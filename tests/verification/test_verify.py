@@ -247,5 +247,5 @@ def test_names_that_are_no_unicode_can_be_remembered(tmp_path):
     name = os.fsdecode(b"\xff.wav")
     memory.keep("header", [(name, 1, 2, 0, Facts("empty"))])
     assert memory.load("header") == {name: (1, 2, 0, Facts("empty"))}
-    assert memory.faults() == {name: Facts("empty")}
+    assert memory.faults() == {name: (1, 2, Facts("empty"))}
     memory.close()
