@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.hub_server import COMMIT, HubServer
@@ -88,6 +89,24 @@ def test_downloading_then_working_offline(shared, corpora, run):
         url = server.url
     assert run(LOAD, url, HF_HUB_OFFLINE="1", **roots) == loaded
     assert run(LOAD, url, **roots) == loaded
+
+
+VERIFY = """
+    import json, sys
+    from hive_datasets.cli.verify_sources import main
+    code = main(["--quiet", "--split", "train", "--split", "test", "--write-index", sys.argv[1]])
+    print(json.dumps(code))
+"""
+
+
+def test_verifying_what_the_hub_has(shared, corpora, run, tmp_path):
+    """Without an argument, and only the splits that are asked for."""
+    code = VERIFY.replace("sys.argv[1]", repr(str(tmp_path / "usable.parquet")))
+    with HubServer(REPOSITORY, shared / "mini" / "hub") as server:
+        assert run(code, server.url, HIVE_DATASET_PATHS=str(corpora)) == 0
+        read = {path.split("/")[-2] for _, path, span in server.requests if path.endswith(".parquet") and span}
+    assert read == {"train", "test"}
+    assert len(pq.read_table(tmp_path / "usable.parquet")) == 56
 
 
 UNREACHABLE = """

@@ -123,6 +123,8 @@ class ZipStorage(_ArchiveStorage):
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 problem = None
+                if member.volume:  # of parts that were put together without joining them, too
+                    raise zipfile.BadZipFile("its members are spread over multiple disks")
                 if member.flag_bits & 1:
                     problem = "it is encrypted"
                 elif member.compress_type not in _READABLE_METHODS:

@@ -205,8 +205,8 @@ import re, sys
 from hive_datasets.sources.index import Index
 def own_memory():
     return int(re.search(r"RssAnon:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) << 10
-index = Index(sys.argv[1])
 before = own_memory()
+index = Index(sys.argv[1])
 assert all(index.find(f"audio/{number:08}.flac") >= 0 for number in range(300_000))
 print(own_memory() - before)
 """
