@@ -7,9 +7,11 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
+from ..errors import SourceRootError
 from ..sources import find_corpus
 from ..sources.catalogue import Catalogue, LocatedSource
 from ..sources.roots import name_of_root
+from ..sources.storage import is_archive
 from .needs import corpus_of
 from .result import NextStep, Verification
 
@@ -30,7 +32,7 @@ def advise(
         name, bad = summary.corpus, summary.needed - summary.found - summary.variant
         where = _where_to_get(name)
         if name in broken:
-            steps.append(NextStep(name, broken[name], where, _configure(name, _find_nearby(catalogue, name))))
+            steps.append(NextStep(name, broken[name], where, _configure_otherwise(catalogue, name)))
             continue
         if bad:
             kinds = {kind: getattr(summary, kind) for kind in ("missing", "too_short", "unreadable", "wrong")}
@@ -58,8 +60,20 @@ def _where_to_get(name: str) -> str:
     return f"Get it from {corpus.homepage} ({corpus.packaging}). Licence: {corpus.licence}."
 
 
-def _configure(name: str, root: str | None) -> str:
-    return json.dumps({name: root or f"/path/to/{name}"})
+def _configure(name: str, root: str) -> str:
+    return json.dumps({name: root})
+
+
+def _configure_otherwise(catalogue: Catalogue, name: str) -> str | None:
+    """The line for a corpus that has no root, or one that cannot be opened; None if it is right and the root is not."""
+    try:
+        configured, _ = catalogue.roots.match(f"{name}/any")
+    except SourceRootError:
+        configured = None
+    found = _find_nearby(catalogue, name, configured)
+    if found is None and configured is not None and ("://" in configured or os.path.exists(configured)):
+        return None
+    return _configure(name, found or f"/path/to/{name}")
 
 
 def _mended_root(sources: Iterable[LocatedSource]) -> str | None:
@@ -72,18 +86,16 @@ def _mended_root(sources: Iterable[LocatedSource]) -> str | None:
     return roots.most_common(1)[0][0] if roots else None
 
 
-def _find_nearby(catalogue: Catalogue, name: str) -> str | None:
+def _find_nearby(catalogue: Catalogue, name: str, but: str | None) -> str | None:
     """A folder or archive that bears one of the corpus' names and lies where a root is, or beside one."""
     corpus = find_corpus(name)
-    roots = catalogue.roots
-    places = (
-        [roots.parent]
-        if roots.parent
-        else [place for _, root in roots.folders for place in (os.path.dirname(root), root)]
-    )
+    roots = [root for _, root in catalogue.roots.folders]
+    places = [catalogue.roots.parent] if catalogue.roots.parent else [*map(os.path.dirname, roots), *roots]
     for place in dict.fromkeys(places):
         if place and os.path.isdir(place):
             for entry in sorted(os.listdir(place)):
-                if entry == name or (corpus is not None and find_corpus(name_of_root(entry)) == corpus):
-                    return os.path.join(place, entry)
+                path = os.path.join(place, entry)
+                is_named = entry == name or (corpus is not None and find_corpus(name_of_root(entry)) == corpus)
+                if is_named and path != but and (os.path.isdir(path) or is_archive(path)):
+                    return path
     return None

@@ -207,6 +207,19 @@ def test_a_corpus_without_a_root_and_one_whose_root_is_wrong(metadata, corpora, 
         assert "Licence: C" in steps[name].advice
 
 
+def test_a_root_that_is_right_but_broken(metadata, corpora, tmp_path):
+    (tmp_path / "FSD50K.zip").write_bytes(b"no zip")
+    roots = {folder.name: folder for folder in corpora.iterdir()} | {"FSD50K": tmp_path / "FSD50K.zip"}
+    (step,) = verify_sources(metadata, roots).next_steps
+    assert json.loads(step.configuration) == {"FSD50K": str(corpora / "FSD50K")}  # beside the others
+    (step,) = verify_sources(metadata, {"FSD50K": tmp_path / "FSD50K.zip"}, corpora=["FSD50K"]).next_steps
+    assert ("it is not a zip" in step.problem, step.configuration) == (True, None)
+    (step,) = verify_sources(metadata, {"FSD50K": tmp_path / "nowhere"}, corpora=["FSD50K"]).next_steps
+    assert json.loads(step.configuration) == {"FSD50K": str(tmp_path / "FSD50K.zip")}
+    (step,) = verify_sources(metadata, {"ESC50": corpora / "ESC-50-master" / "audio"}, corpora=["FSD50K"]).next_steps
+    assert json.loads(step.configuration) == {"FSD50K": "/path/to/FSD50K"}
+
+
 def test_the_line_that_mends_a_root(metadata, corpora, tmp_path):
     roots = {folder.name: folder for folder in corpora.iterdir()}
     roots["ESC-50-master"] = corpora / "ESC-50-master" / "audio"
