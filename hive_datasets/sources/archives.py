@@ -15,7 +15,6 @@ from typing import Any
 from ..errors import SourceError, SourceFormatError, SourceRootError, TruncatedSourceError
 from .index import Extent, Index, Scan
 from .ranges import Bytes, RangeFile, open_bytes
-from .variants import is_listed
 
 #: The archives that can be read at random, and their protocols in a chained fsspec URL.
 ARCHIVE_SUFFIXES = {".zip": "zip", ".tar": "tar"}
@@ -77,7 +76,7 @@ class _ArchiveStorage:
     def _add(self, scan: Scan, name: str, problem: str | None, extent: Extent) -> None:
         """Note a member, unless its name or kind is one that must not be read."""
         name = name.removeprefix("./")
-        if not is_listed(name) or not name.startswith(self._inside):
+        if not name.startswith(self._inside):
             return
         if name.startswith("/") or "\\" in name or ".." in name.split("/"):
             problem = "its name leads out of the archive"
@@ -122,6 +121,8 @@ class ZipStorage(_ArchiveStorage):
     def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
+                if member.is_dir():
+                    continue
                 problem = None
                 if member.volume:  # of parts that were put together without joining them, too
                     raise zipfile.BadZipFile("its members are spread over multiple disks")

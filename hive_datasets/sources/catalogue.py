@@ -18,10 +18,12 @@ from .ranges import RangeFile
 from .remote import RemoteStorage
 from .roots import Roots, find_roots, name_of_root
 from .storage import Storage, is_archive, load_index, open_storage
-from .variants import RULES, UNREADABLE_SUFFIXES, choose
+from .variants import RULES, choose, holds_unreadable_audio
 
 #: A root that lacks a file is looked into again, if that was last done longer ago than this many seconds.
 RECHECK_SECONDS = 10.0
+#: The share of the time, at most, that goes into looking: a root that files are being added to is listed anew each time.
+RECHECK_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,11 @@ class LocatedSource:
         Raises:
             OSError: it cannot be asked for.
         """
-        if self._extent is not None:
+        if self._extent is not None and self._extent.size >= 0:
             return self._extent.size, self._extent.version
+        if isinstance(self._storage, RemoteStorage):  # whose listing tells names only
+            asked = self._storage.ask(self.inside)
+            return asked.size, asked.version
         status = os.stat(self.location)
         return status.st_size, status.st_mtime_ns
 
@@ -70,7 +75,8 @@ class OpenRoot:
     def __init__(self, root: str) -> None:
         self.storage = open_storage(root)
         self._index: Index | None = None
-        self._checked = 0.0
+        #: When the index was last compared with the root, and how long that took, in seconds.
+        self._checked = self._duration = 0.0
 
     def index(self, progress: Callable[[int], None] = lambda files: None, rescan: bool = False) -> Index:
         """The index, made if there is none; with `rescan`, in any case.
@@ -79,14 +85,16 @@ class OpenRoot:
             SourceRootError: the root cannot be listed.
         """
         if self._index is None or rescan:
+            start = time.monotonic()
             self._index = load_index(self.storage, progress, rescan)
             self._checked = time.monotonic()
+            self._duration = self._checked - start
         return self._index
 
     def refresh(self) -> bool:
         """Look whether the root has changed, unless that was done a moment ago; whether the index is another one."""
         before = self._index
-        if time.monotonic() - self._checked > RECHECK_SECONDS:
+        if time.monotonic() - self._checked > max(RECHECK_SECONDS, self._duration / RECHECK_SHARE):
             self._index = None
         return self.index() is not before
 
@@ -144,10 +152,9 @@ class Catalogue:
         if isinstance(storage, RemoteStorage) and not len(index):
             return LocatedSource(path, storage.locate(rest), (), (), rest, storage, _ask(storage, rest))
         candidates = index.candidates(os.path.basename(rest))
-        readable = [name for name in candidates if os.path.splitext(name)[1].lower() not in UNREADABLE_SUFFIXES]
-        choice = choose(rest, readable, _path_of_root(storage.root), find_corpus(first))
+        choice = choose(rest, candidates, _path_of_root(storage.root), find_corpus(first))
         if choice is None:
-            raise SourceNotFoundError(_explain_absence(index, storage, rest, candidates, readable))
+            raise SourceNotFoundError(_explain_absence(index, storage, rest, candidates))
         if len(choice.candidates) > 1:
             found = ", ".join(storage.locate(candidate) for candidate in choice.candidates)
             raise AmbiguousSourceError(f"several files fit equally well ({describe_rules(choice.rules)}): {found}")
@@ -235,17 +242,18 @@ def _ask(storage: RemoteStorage, rest: str) -> Extent:
         raise SourceNotFoundError(message) from None
 
 
-def _explain_absence(index: Index, storage: Storage, rest: str, candidates: list[str], readable: list[str]) -> str:
+def _explain_absence(index: Index, storage: Storage, rest: str, candidates: list[str]) -> str:
     if isinstance(storage, FolderStorage) and os.path.isdir(storage.locate(rest)):
         return "it is a folder, not a file"
     message = "there is no such file, nor a known variant of it"
+    unreadable = next(filter(holds_unreadable_audio, candidates), None)
     if not len(index):
-        message = f"there is no such file, nor any audio file in {storage.root}"
-    elif readable:
-        message += f"; {storage.locate(readable[0])} has a similar name, but no rule of this corpus leads to it"
-    elif candidates:
-        found = storage.locate(candidates[0])
+        message = f"there is no such file, nor any other in {storage.root}"
+    elif unreadable:
+        found = storage.locate(unreadable)
         message += f"; there is {found}, which libsndfile does not read: extract its audio to WAV or FLAC"
+    elif candidates:
+        message += f"; {storage.locate(candidates[0])} has a similar name, but no rule of this corpus leads to it"
     if index.problems:
         message += f"; {len(index.problems)} places could not be looked into, such as: {index.problems[0]}"
     return message

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from ..errors import SourceRootError
 from .index import Extent, Index, Scan, is_settled
 from .ranges import describe
-from .variants import is_listed
 
 
 class FolderStorage:
@@ -36,9 +35,10 @@ class FolderStorage:
                     continue
                 with os.scandir(self.locate(folder)) as entries:
                     for entry in entries:
-                        if _is_folder(entry, scan):
+                        kind = _kind_of(entry, scan)
+                        if kind == "folder":
                             pending.append((os.path.join(folder, entry.name), above | {inode}))
-                        elif is_listed(entry.name) and entry.is_file():
+                        elif kind == "file":
                             scan.add(folder, entry.name)
             except OSError as error:
                 if not folder:
@@ -72,9 +72,9 @@ def _stamp(status: os.stat_result) -> list[int]:
     return [status.st_mtime_ns, status.st_dev, status.st_ino]
 
 
-def _is_folder(entry: os.DirEntry[str], scan: Scan) -> bool:
+def _kind_of(entry: os.DirEntry[str], scan: Scan) -> str | None:
     try:
-        return entry.is_dir()
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else None
     except OSError as error:  # a link to itself, say
         scan.add_problem(f"{entry.path}: {describe(error)}")
-        return False
+        return None

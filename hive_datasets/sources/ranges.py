@@ -169,7 +169,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 def version_of(info: dict[str, Any]) -> int:
     """A number for the contents of a remote file, by what its listing says of them."""
-    names = ("ETag", "etag", "blob_id", "sha", "xet_hash", "LastModified", "last_modified", "mtime", "modified", "size")
+    names = ("ETag", "etag", "Content-MD5", "blob_id", "xet_hash", "LastModified", "Last-Modified", "mtime", "size")
     return zlib.crc32(repr([str(info[name]) for name in names if info.get(name) is not None]).encode())
 
 

@@ -9,7 +9,6 @@ from urllib.parse import quote, unquote
 from ..errors import SourceRootError
 from .index import Extent, Index, Scan
 from .ranges import RangeFile, RemoteBytes, describe, open_bytes, open_filesystem, version_of
-from .variants import is_listed
 
 #: How long a listing of a remote folder is trusted, in seconds.
 LISTING_SECONDS = 24 * 3600.0
@@ -38,7 +37,7 @@ class RemoteStorage:
         prefix = folder.rstrip("/") + "/"
         for path, info in files.items():
             inside, _, name = self._unquote(path.removeprefix(prefix)).rpartition("/")
-            if is_listed(name) and path.startswith(prefix):
+            if path.startswith(prefix):
                 size = info.get("size")
                 size = -1 if size is None else size
                 scan.add(inside, name, Extent(0, size, size, version=version_of(info)))

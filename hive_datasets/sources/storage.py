@@ -17,7 +17,7 @@ from ..files import cache_folder
 from .archives import ARCHIVE_SUFFIXES, TarStorage, ZipStorage, explain_archive
 from .folders import FolderStorage
 from .index import Extent, Index, Scan, write_index
-from .ranges import RangeFile
+from .ranges import RangeFile, describe
 from .remote import RemoteStorage
 
 #: Called with the number of files seen so far.
@@ -97,18 +97,26 @@ def load_index(storage: Storage, progress: Progress = lambda files: None, rescan
         SourceRootError: the root cannot be listed.
     """
     file = index_file(storage.root)
-    with FileLock(f"{file}.lock"):
-        index = None if rescan else _read(file)
-        if index is None or not storage.is_current(index):
-            write_index(storage.scan(progress), file)
-            index = Index(file)
+    try:
+        with FileLock(f"{file}.lock"):
+            index = None if rescan else _read(file)
+            if index is None or not storage.is_current(index):
+                write_index(storage.scan(progress), file)
+                index = Index(file)
+    except OSError as error:
+        raise SourceRootError(f"the index of {storage.root} cannot be kept in {file}: {describe(error)}") from None
     return index
 
 
 def index_file(root: str) -> Path:
     """Where the index of a root is saved, in the user's cache."""
     name = hashlib.sha256(root.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    return cache_folder("indexes") / f"{name}.arrow"
+    try:
+        return cache_folder("indexes") / f"{name}.arrow"
+    except (OSError, ValueError) as error:
+        raise SourceRootError(
+            f"{root} cannot be indexed, since the cache cannot be written ({error}): set HF_HOME to a folder that can"
+        ) from None
 
 
 def _read(file: Path) -> Index | None:

@@ -33,8 +33,7 @@ DEFAULT_RULES = ("root_too_deep", "root_too_shallow")
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"}
 )
-#: Extensions of files that hold the audio of a clip in a way that libsndfile does not read.
-UNREADABLE_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".m4a", ".aac", ".wma", ".mov", ".avi"})
+_UNREADABLE_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".m4a", ".aac", ".wma", ".mov", ".avi"})
 
 _WEIGHTS = {rule: 1 << position for position, rule in enumerate(RULES)}
 _FOLDS: dict[str, Callable[[str], str]] = {
@@ -59,18 +58,12 @@ class Choice:
     others: tuple[str, ...] = ()
 
 
-def is_listed(name: str) -> bool:
-    """Whether a file of this name may hold a clip, so that an index has it."""
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix in AUDIO_SUFFIXES or suffix in UNREADABLE_SUFFIXES
-
-
 def choose(wanted: str, candidates: Iterable[str], root: str, corpus: Corpus | None) -> Choice | None:
     """The candidates that stand for a metadata path; None if none does.
 
     Args:
         wanted: the metadata path after its first component.
-        candidates: paths relative to the root.
+        candidates: paths relative to the root; those that are no audio are left out.
         root: the root, whose own name may be a folder of the metadata path.
         corpus: its entry in the registry, which says which rules hold.
 
@@ -79,8 +72,9 @@ def choose(wanted: str, candidates: Iterable[str], root: str, corpus: Corpus | N
         Choice(candidates=('1-5-A-0.wav',), rules=('root_too_deep',), others=())
     """
     ranked = []
+    suffixes = {*AUDIO_SUFFIXES, _suffix(wanted)}
     for candidate in candidates:
-        rules = explain(wanted, candidate, root, corpus)
+        rules = explain(wanted, candidate, root, corpus) if _suffix(candidate) in suffixes else None
         if rules is not None:
             shared = _count_shared_folders(wanted.split("/")[:-1], candidate.split("/")[:-1])
             ranked.append(((sum(_WEIGHTS[rule] for rule in rules), -shared), candidate, rules))
@@ -132,6 +126,15 @@ def loose_key(name: str) -> str:
     if stem.isascii():  # as nearly all are
         return stem.casefold().strip() if " " not in stem else " ".join(stem.casefold().split())
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold()).split())
+
+
+def holds_unreadable_audio(name: str) -> bool:
+    """Whether a file holds the audio of a clip, by its name, in a way that libsndfile does not read."""
+    return _suffix(name) in _UNREADABLE_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _explain_name(wanted: str, name: str) -> set[str] | None:

@@ -12,6 +12,7 @@ from ..errors import EmptySourceError, SourceError, SourceNotFoundError, Truncat
 from ..mixing.planning import END_TOLERANCE
 from ..mixing.reading import open_source
 from ..sources.catalogue import LocatedSource
+from ..sources.ranges import describe
 
 #: How closely to look, the quickest first.
 LEVELS = ("exists", "header", "decode")
@@ -40,7 +41,7 @@ def check_header(located: LocatedSource) -> Facts:
     try:
         with open_source(located) as file:
             return _facts(file)
-    except (SourceError, OSError) as error:
+    except Exception as error:  # one file, however odd, must not end a check of a million
         return _failure(error)
 
 
@@ -55,7 +56,7 @@ def check_frames(located: LocatedSource, crops: npt.NDArray[np.float64]) -> Fact
         with open_source(located) as file:
             facts = _facts(file)
             return facts if facts.status != "ok" else _decode(file, facts, crops)
-    except (SourceError, OSError) as error:
+    except Exception as error:
         return _failure(error)
 
 
@@ -71,7 +72,8 @@ def _failure(error: Exception) -> Facts:
         EmptySourceError: "empty",
         TruncatedSourceError: "truncated",
     }
-    return Facts(kinds.get(type(error), "unreadable"), getattr(error, "message", str(error)))
+    detail = error.message if isinstance(error, SourceError) else describe(error)
+    return Facts(kinds.get(type(error), "unreadable"), detail)
 
 
 def _decode(file: soundfile.SoundFile, facts: Facts, crops: npt.NDArray[np.float64]) -> Facts:

@@ -52,7 +52,7 @@ def no_progress(step: str, unit: str, total: int | None) -> Iterator[Callable[[i
     yield lambda done: None
 
 
-@dataclass
+@dataclass(slots=True)
 class _Located:
     """A needed file that was found."""
 
@@ -126,6 +126,7 @@ class _Run:
     level: str
     statuses: list[str] = field(default_factory=list)
     details: dict[int, tuple[str, str]] = field(default_factory=dict)
+    #: The files that are there; of those only looked up, the ones with other names.
     found: list[_Located] = field(default_factory=list)
     facts: dict[int, Facts] = field(default_factory=dict)
     #: Corpora whose root cannot be opened, and why.
@@ -159,7 +160,8 @@ class _Run:
         except SourceError as error:
             status = "ambiguous" if isinstance(error, AmbiguousSourceError) else "missing"
             return self._note(position, status, opened.storage.locate(rest), error.message)
-        self.found.append(_Located(position, source, opened))
+        if self.level != "exists" or source.rules:  # else a million files would be kept for nothing
+            self.found.append(_Located(position, source, opened))
         if not source.rules:
             return "found"
         also = f"; also there: {', '.join(source.others)}" if source.others else ""

@@ -59,7 +59,7 @@ def test_the_report_comes_first_whatever_follows(metadata, corpora, tmp_path, ca
     ("arguments", "says"),
     [
         (["--check", "listen"], "invalid choice: 'listen'"),
-        (["--corpus", "nonsense"], "'nonsense' is none of Hive's corpora"),
+        (["--corpus", "nonsense"], "there is no mixture with nonsense"),
         (["--jobs", "0"], "at least 1"),
         (["--report", "a.txt"], "must end with one of .jsonl, .csv, .parquet"),
         (["--split", "nonsense"], "there is no mixture of split nonsense"),

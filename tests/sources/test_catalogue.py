@@ -164,7 +164,7 @@ def test_what_is_found_instead_is_told(tmp_path):
     (folder / "a_000001.mp4").touch()
     with pytest.raises(SourceNotFoundError, match=r"a_000001.mp4, which libsndfile does not read: extract its audio"):
         locate(tmp_path, "vggsound/wav/a_000001.wav")
-    (folder / "A_000001.wav").touch()
+    (folder / "a_000001.mp4").rename(folder / "A_000001.wav")
     with pytest.raises(SourceNotFoundError, match=r"A_000001.wav has a similar name, but no rule"):
         locate(tmp_path, "vggsound/wav/a_000001.wav")
 
@@ -197,6 +197,7 @@ def test_a_file_that_comes_later_is_found(tmp_path, monkeypatch):
         catalogue.locate(f"{AUDIOSET}/a.flac")
     (folder / "Ya.flac").touch()
     monkeypatch.setattr("hive_datasets.sources.catalogue.RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr("hive_datasets.sources.catalogue.RECHECK_SHARE", float("inf"))
     assert catalogue.locate(f"{AUDIOSET}/a.flac").location == f"{folder}/Ya.flac"
 
 
