@@ -22,7 +22,7 @@ from .variants import RULES, choose, holds_unreadable_audio
 
 #: A root that lacks a file is looked into again, if that was last done longer ago than this many seconds.
 RECHECK_SECONDS = 10.0
-#: The share of the time, at most, that goes into looking: a root that files are being added to is listed anew each time.
+#: At most this share of the time goes into that: a root that files are being added to is listed anew each time.
 RECHECK_SHARE = 0.05
 
 

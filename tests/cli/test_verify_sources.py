@@ -95,6 +95,29 @@ def test_progress_goes_to_standard_error_with_rate_and_time_left(metadata, corpo
     assert "files/s" in done.stderr
 
 
+def test_a_reader_that_leaves_early(metadata, corpora, tmp_path, subprocess_environment):
+    code = "import sys; from hive_datasets.cli.verify_sources import main; sys.exit(main())"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        metadata,
+        "--dataset-paths",
+        str(corpora),
+        "--html",
+        str(tmp_path / "a.html"),
+    ]
+    process = subprocess.Popen(
+        command, env=subprocess_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0, errors
+    assert "BrokenPipe" not in errors
+    assert (tmp_path / "a.html").exists()
+
+
 SLOW = """
 import sys, time
 from hive_datasets.cli.verify_sources import main

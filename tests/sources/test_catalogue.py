@@ -169,6 +169,33 @@ def test_what_is_found_instead_is_told(tmp_path):
         locate(tmp_path, "vggsound/wav/a_000001.wav")
 
 
+def test_files_beside_the_audio_are_no_candidates_but_any_format_may_be_asked_for(tmp_path):
+    folder = tmp_path / AUDIOSET
+    folder.mkdir(parents=True)
+    for name in ("a.json", "a.txt", "b.sph"):
+        (folder / name).touch()
+    with pytest.raises(SourceNotFoundError, match=r"a\.(json|txt) has a similar name"):
+        locate(tmp_path, f"{AUDIOSET}/a.flac")
+    (folder / "a.wav").touch()
+    settle(tmp_path)
+    os.utime(folder)
+    assert locate(tmp_path, f"{AUDIOSET}/a.flac").rules == ("extension",)
+    catalogue = Catalogue(parse_roots(tmp_path))
+    path = f"{AUDIOSET}/b.sph"
+    assert catalogue.look_up(path, *catalogue.open_root(path)).location == f"{folder}/b.sph"
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    """What is where it should be needs none; the rest says what to do."""
+    (tmp_path / AUDIOSET).mkdir(parents=True)
+    (tmp_path / AUDIOSET / "a.flac").touch()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "file"))
+    assert locate(tmp_path, f"{AUDIOSET}/a.flac").rules == ()
+    with pytest.raises(SourceRootError, match="the cache cannot be written"):
+        locate(tmp_path, f"{AUDIOSET}/b.flac")
+
+
 @pytest.mark.parametrize("path", ["AudioSet/../../etc/passwd", "/etc/passwd", "AudioSet/.."])
 def test_paths_that_lead_out_are_refused(tmp_path, path):
     (tmp_path / "AudioSet").mkdir()

@@ -1,5 +1,6 @@
 """Roots behind URLs, against a real S3 server and a real HTTP server on this machine."""
 
+import os
 import tarfile
 import zipfile
 
@@ -156,6 +157,21 @@ def test_what_is_not_there(packed, s3):
         Catalogue(Roots((("ESC50", "s3://nowhere/x"),))).locate("ESC-50-master/audio/none.wav")
     with pytest.raises(SourceRootError, match="Protocol not known: nonsense"):
         Catalogue(Roots((("ESC50", "nonsense://x"),))).locate("ESC-50-master/audio/none.wav")
+
+
+def test_a_file_that_changed_is_told_by_what_the_server_says_of_it(tmp_path):
+    """HTTP's listings give names only."""
+    (tmp_path / "ESC-50-master").mkdir()
+    file = tmp_path / "ESC-50-master" / "a b.wav"
+    file.write_bytes(b"1234")
+    with FileServer(tmp_path) as server:
+        located = Catalogue(Roots(parent=server.url)).locate("ESC-50-master/a b.wav")
+        before = located.identity()
+        assert (before, located.open().read()) == (located.identity(), b"1234")
+        file.write_bytes(b"5678")
+        os.utime(file, (1, 1))
+        assert located.identity() != before
+        assert located.open().read() == b"5678"
 
 
 def test_a_listing_is_kept_for_a_day(packed, monkeypatch):

@@ -83,6 +83,16 @@ def test_damage(write, tmp_path):
     assert check_header(located).status == "missing"
 
 
+def test_one_odd_file_ends_nothing(write, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("something nobody thought of")
+
+    located = write()
+    monkeypatch.setattr("hive_datasets.mixing.reading._SourceFile", fail)
+    expected = ("unreadable", "RuntimeError: something nobody thought of", 0, 0, 0)
+    assert check_header(located) == check_frames(located, crops((1, 4))) == expected
+
+
 seconds = st.floats(0, 30, allow_nan=False)
 
 
