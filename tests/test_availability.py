@@ -70,7 +70,7 @@ def test_only_mixtures_whose_sources_are_there(load, incomplete, streaming, monk
     assert [row["mixture"]["mix"].shape for row in found] == [(176400,)] * len(there)
 
 
-def test_what_is_available_is_not_cached(load, copy, incomplete):
+def test_what_is_available_is_not_cached(load, copy, incomplete, tmp_path):
     """A table loaded once serves every machine, and the same one when its corpora are complete."""
     _, there = incomplete
     assert len(load(copy, streaming=False)) == len(there)
@@ -78,6 +78,7 @@ def test_what_is_available_is_not_cached(load, copy, incomplete):
         file.unlink()
     assert len(load(copy, streaming=False)) < len(there)
     assert len(load(copy, streaming=False, available_only=False)) == 48
+    assert len(list((tmp_path / "cache" / "hive").iterdir())) == 1
 
 
 def test_with_other_filters_configurations_and_splits(load, incomplete, mini):

@@ -144,8 +144,8 @@ class Index:
         row = self._first[wanted * size >> 32]
         found = -1  # the last one, as when an archive with a name twice is unpacked
         while row < size and hashes[row] <= wanted:
-            is_same = hashes[row] == wanted and self._names[ends[row] : ends[row + 1]] == encoded
-            if is_same and self._folder[row] == folder_id:
+            # the CRC of one name differs for every folder that it starts from, so the folder need not be compared
+            if hashes[row] == wanted and self._names[ends[row] : ends[row + 1]] == encoded:
                 found = row
             row += 1
         return found

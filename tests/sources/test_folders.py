@@ -105,6 +105,7 @@ def test_a_folder_without_permission_is_named():
         (root / "open").mkdir()
         (root / "open" / "a.wav").touch()
         (root / "closed").mkdir(mode=0o000)
+        settle(root)
         with as_nobody():
             index = load_index(open_storage(str(root)))
             assert list(index.paths()) == ["open/a.wav"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hive_datasets import Source
@@ -60,6 +60,10 @@ def test_a_crop_is_silent_only_if_all_of_it_is(write, monkeypatch, silent, crop,
     assert check_header(located).status == "ok"
 
 
+def test_a_crop_past_the_end_is_for_the_rows_to_judge(write):
+    assert check_frames(write(), crops((1, 4), (12, 14))).status == "ok"
+
+
 def test_what_is_not_needed_is_not_decoded(write):
     def change(frames):
         frames[5 * RATE :] = np.nan
@@ -76,7 +80,8 @@ def test_damage(write, tmp_path):
     (tmp_path / "AudioSet" / "a.flac").write_bytes(data[: len(data) // 2])
     assert check_header(located).status == "ok"  # which only decoding tells
     assert check_frames(located, crops((1, 4))).status == "ok"
-    assert check_frames(located, crops((1, 4), (6, 8))).status == "truncated"
+    for crop in ((6, 8), (4, 6)):  # behind the cut, and across it
+        assert check_frames(located, crops((1, 4), crop)).status == "truncated"
     (tmp_path / "AudioSet" / "a.flac").write_bytes(b"")
     assert check_header(located).status == check_frames(located, crops((1, 4))).status == "empty"
     (tmp_path / "AudioSet" / "a.flac").unlink()
@@ -96,6 +101,9 @@ def test_one_odd_file_ends_nothing(write, monkeypatch):
 seconds = st.floats(0, 30, allow_nan=False)
 
 
+@example(100 / 8000, 3 / 8000, 8000, 98, 0)
+@example(105 / 8000, 3 / 8000, 8000, 100, 0)
+@example(0.00101, 0.0, 8000, 8000, 0)
 @given(seconds, seconds, st.sampled_from([8000, 16000, 44100]), st.integers(1, 30 * 44100), st.integers(-12, 12))
 def test_too_short_is_what_planning_refuses(start, length, rate, frames, near):
     ends = [start + length + 1e-3, (frames + near + 0.5) / rate]
