@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 
 from .errors import MetadataUnavailableError, SourceError, SourceRootError, UnreadableSourceWarning
 from .sources import Roots, find_roots
-from .sources.catalogue import Catalogue, OpenRoot
-from .verification.checks import Facts, is_too_short
-from .verification.memory import recall_faults
+from .sources.catalogue import Catalogue, LocatedSource
+from .sources.index import Index
+from .verification.checks import Facts
+from .verification.memory import Seen, recall
 from .verification.needs import collect_needs, corpus_of
+from .verification.verify import find_bad_uses, identify
 
 #: Columns of the list of usable mixtures that ``hive-verify-sources --write-index`` writes.
 _LIST_COLUMNS = ["split", "mix_id"]
@@ -63,7 +65,7 @@ class RootsAvailability:
         self._roots = roots
         # made where it is used: in each worker process, and with indexes that are looked over anew for each load
         self._catalogue: Catalogue | None = None
-        self._faults: dict[str, dict[str, tuple[int, int, Facts]]] = {}
+        self._seen: dict[str, _SeenOfRoot] = {}
         self._warned: set[str] = set()
 
     def __reduce__(self) -> tuple[type[RootsAvailability], tuple[Roots | None]]:
@@ -75,52 +77,77 @@ class RootsAvailability:
             self._catalogue = Catalogue(find_roots(self._roots))
         needs = collect_needs([table])
         there = np.zeros(len(needs.paths), dtype=bool)
-        rates, frames = np.zeros((2, len(needs.paths)), dtype=np.int64)
+        sources, seen = {}, {}
         for position, path in enumerate(needs.paths):
-            fault = self._look_up(self._catalogue, path)
-            there[position] = fault.status == "ok"
-            rates[position], frames[position] = fault.sampling_rate, fault.frames
-        files, spans = needs.files, needs.spans
-        missing = ~there[files] | is_too_short(spans[:, 0], spans[:, 1], rates[files], frames[files])
+            source, found = self._look_up(self._catalogue, path)
+            there[position] = source is not None
+            if source is not None and found is not None:
+                sources[position], seen[position] = source, found
+        # What speaks against a file counts only if it is still the same; asking that of all would take too long.
+        bad = find_bad_uses(needs, seen)
+        suspects = {position for position, found in seen.items() if found.facts.status != "ok"}
+        for position in suspects | set(needs.files[bad].tolist()):
+            if identify(sources[position]) != seen[position][1:3]:
+                del seen[position]
+                suspects.discard(position)
+        there[list(suspects)] = False
+        missing = ~there[needs.files] | find_bad_uses(needs, seen)
         available = np.ones(len(table), dtype=bool)
         available[needs.row_of_use[missing]] = False
         return available
 
-    def _look_up(self, catalogue: Catalogue, path: str) -> Facts:
-        """What is wrong with a file; its length only if it is known to be too short for something."""
+    def _look_up(self, catalogue: Catalogue, path: str) -> tuple[LocatedSource | None, Seen | None]:
+        """A file, if it is there, and what was seen of it, if anything was."""
         try:
             opened, rest = catalogue.open_root(path)
             source = catalogue.look_up(path, opened, rest)
         except SourceRootError as error:
             self._warn(catalogue, path, error)
-            return Facts("missing")
+            return None, None
         except SourceError:
-            return Facts("missing")
-        fault = self._known_faults(opened).get(source.inside)
-        if fault is None:
-            return Facts("ok")
-        try:  # a file that has changed since may be whole by now
-            return fault[2] if source.identity() == fault[:2] else Facts("ok")
-        except OSError:
-            return Facts("missing")
-
-    def _known_faults(self, opened: OpenRoot) -> dict[str, tuple[int, int, Facts]]:
-        root = opened.storage.root
-        if root not in self._faults:
-            self._faults[root] = recall_faults(root)
-        return self._faults[root]
+            return None, None
+        index = opened.index()
+        known = self._seen.get(opened.storage.root)
+        if known is None or known.index is not index:
+            known = self._seen[opened.storage.root] = _SeenOfRoot(opened.storage.root, index)
+        return source, known.find(source.inside)
 
     def _warn(self, catalogue: Catalogue, path: str, error: SourceRootError) -> None:
         """Say, once a corpus, that a root is configured but cannot be used; not to have a corpus is no fault."""
         corpus = corpus_of(path)
         try:
             catalogue.roots.match(path)
-        except SourceRootError:
-            return
+        except SourceRootError as mismatch:
+            if not mismatch.several:
+                return
         if corpus not in self._warned:
             self._warned.add(corpus)
             message = f"no mixture with sources of {corpus} is available: {error}"
             warnings.warn(message, UnreadableSourceWarning, stacklevel=2)
+
+
+class _SeenOfRoot:
+    """What was seen of the files of a root, in a few bytes each: there may be a million, and many workers."""
+
+    def __init__(self, root: str, index: Index) -> None:
+        self.index = index
+        self._numbers = np.zeros((len(index), 4), dtype=np.int64)  # size, version, rate, frames
+        self._others: dict[int, Seen] = {}
+        for seen in recall(root):
+            row = index.find(seen.path)
+            if row < 0:
+                continue
+            if seen.facts.status != "ok" or seen.faults:
+                self._others[row] = seen
+            else:
+                self._numbers[row] = seen.size, seen.version, seen.facts.sampling_rate, seen.facts.frames
+
+    def find(self, path: str) -> Seen | None:
+        row = self.index.find(path)
+        if row in self._others or row < 0:
+            return self._others.get(row)
+        size, version, rate, frames = self._numbers[row].tolist()
+        return Seen(path, size, version, Facts("ok", "", rate, 0, frames)) if rate else None
 
 
 @dataclass

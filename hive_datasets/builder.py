@@ -161,7 +161,9 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         super().__init__(**kwargs)
         self.config.check()
         self._availability = (
-            find_availability(self.config.available_only, self._roots) if self.config.available_only else None
+            None
+            if self.config.available_only in (None, False)
+            else find_availability(self.config.available_only, self._roots)
         )
         # a cached table comes with the feature that it was first loaded with
         self.info.features = mixture_features(self._mixture())

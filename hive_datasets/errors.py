@@ -94,6 +94,7 @@ class SourceRootError(HiveError, LookupError):
         mix_id: the mixture that needs it, if known.
         source_id: the source of that mixture, if known.
         configured: False if no root at all is configured.
+        several: True if several roots fit.
     """
 
     def __init__(
@@ -104,12 +105,14 @@ class SourceRootError(HiveError, LookupError):
         mix_id: str | None = None,
         source_id: str | None = None,
         configured: bool = True,
+        several: bool = False,
     ) -> None:
         super().__init__(message)
         self.path = path
         self.mix_id = mix_id
         self.source_id = source_id
         self.configured = configured
+        self.several = several
 
 
 class SourceError(HiveError, OSError):

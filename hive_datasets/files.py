@@ -11,6 +11,8 @@ from pathlib import Path
 
 from huggingface_hub import cached_assets_path, constants
 
+from .errors import HiveError
+
 
 @contextmanager
 def written_aside(target: str | os.PathLike[str]) -> Iterator[Path]:
@@ -34,12 +36,20 @@ def written_aside(target: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             os.replace(aside / target.name, target)
         except OSError:
-            if not target.is_dir():
+            if not (target.is_dir() and (aside / target.name).is_dir()):
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def cache_folder(name: str) -> Path:
-    """The folder `name` of this library in the user's cache of the Hugging Face libraries (``HF_ASSETS_CACHE``)."""
-    return Path(cached_assets_path("hive-datasets", namespace=name, assets_dir=constants.HF_ASSETS_CACHE))
+    """The folder `name` of this library in the user's cache of the Hugging Face libraries (``HF_ASSETS_CACHE``).
+
+    Raises:
+        HiveError: it cannot be written.
+    """
+    try:
+        return Path(cached_assets_path("hive-datasets", namespace=name, assets_dir=constants.HF_ASSETS_CACHE))
+    except (OSError, ValueError) as error:
+        message = f"the cache folder {constants.HF_ASSETS_CACHE} cannot be written: {error}"
+        raise HiveError(f"{message}. Set HF_HOME to a folder that can.") from None

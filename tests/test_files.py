@@ -13,6 +13,12 @@ def test_an_error_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_file_does_not_vanish_into_a_folder(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"), written_aside(tmp_path / "folder") as path:
+        path.write_text("whole")
+
+
 def test_it_is_renamed_not_copied(tmp_path):
     with written_aside(tmp_path / "a.txt") as path:
         path.write_text("whole")

@@ -32,6 +32,8 @@ METADATA is a file, a folder or an fsspec URL of parquet or JSON; without it, wh
 --check exists   looks files up in an index of each root
         header   also compares rate and length with what the mixtures need
         decode   also decodes every needed frame: truncated, silent, NaN
+A file counts as found; as a variant, if under another name by a known rule; as missing; as too short for a mixture;
+as unreadable (not audio, empty, cut short); or as wrong (several files fit, silent, NaN, another rate than the corpus).
 What was seen of a file is remembered until its size or time of modification changes, also after Ctrl-C.
 The report goes to standard output, progress to standard error.
 
@@ -41,7 +43,12 @@ exit codes: 0 every needed file can be used (if under a known variant of its nam
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.corpus and options.write_index:
+        parser.error("--write-index needs all corpora of a mixture: leave --corpus out")
+    if options.html and options.html == options.report:
+        parser.error("--report and --html must be different files")
     try:
         result = verify_sources(
             options.metadata,
@@ -53,14 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rescan=options.rescan,
             progress=no_progress if options.quiet else show_progress,
         )
-        _write(result, options)
+        written = _write(result, options)
     except KeyboardInterrupt:
         print("hive-verify-sources: interrupted; what was verified is kept: run it again to go on", file=sys.stderr)
         return 130
     except (HiveError, OSError) as error:
         print(f"hive-verify-sources: {error}", file=sys.stderr)
         return 2
-    return 0 if result.is_clean else 1
+    return 2 if not written else 0 if result.is_clean else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,31 +85,44 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=["table", "json"], default="table", help="of the report on standard output")
     suffixes = ", ".join(REPORT_SUFFIXES)
     parser.add_argument(
-        "--report", type=_report_file, metavar="FILE", help=f"write all findings, a row each ({suffixes})"
+        "--report", type=_file(*REPORT_SUFFIXES), metavar="FILE", help=f"write all findings, a row each ({suffixes})"
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write everything as one page")
-    parser.add_argument("--write-index", type=Path, metavar="FILE", help="write the usable mixtures, as parquet")
+    parser.add_argument("--html", type=_file(".html", ".htm"), metavar="FILE", help="write everything as one page")
+    parser.add_argument(
+        "--write-index", type=_file(".parquet"), metavar="FILE", help="write the usable mixtures, as parquet"
+    )
     parser.add_argument("--rescan", action="store_true", help="list every root anew")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--version", action="version", version=f"hive-verify-sources {__version__}")
     return parser
 
 
-def _write(result: Verification, options: argparse.Namespace) -> None:
-    """The report first; then the files that were asked for."""
+def _write(result: Verification, options: argparse.Namespace) -> bool:
+    """The report first; then the files that were asked for, each whatever becomes of the others; whether all are."""
     text = json.dumps(result.to_dict(), indent=2) if options.format == "json" else format_report(result)
     try:
-        print(text, flush=True)
-    except BrokenPipeError:  # whoever reads has seen enough, as `head` has; the files are still wanted
+        # names of files may have what UTF-8 has not
+        print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if options.report:
-        print(f"{write_findings(result, options.report):,} findings written to {options.report}", file=sys.stderr)
-    if options.html:
-        write_page(result, options.html)
-        print(f"page written to {options.html}", file=sys.stderr)
-    if options.write_index:
-        count = write_usable_mixtures(result, options.write_index)
-        print(f"{count:,} usable mixtures written to {options.write_index}", file=sys.stderr)
+    outputs: list[tuple[Path | None, Callable[[Verification, Path], object], str]] = [
+        (options.report, write_findings, "findings"),
+        (options.html, write_page, "page"),
+        (options.write_index, write_usable_mixtures, "usable mixtures"),
+    ]
+    all_written = True
+    for file, write, what in outputs:
+        if file is not None:
+            try:
+                count = write(result, file)
+                print(
+                    f"{what} written to {file}" if count is None else f"{count:,} {what} written to {file}",
+                    file=sys.stderr,
+                )
+            except OSError as error:
+                print(f"hive-verify-sources: {what} cannot be written to {file}: {error}", file=sys.stderr)
+                all_written = False
+    return all_written
 
 
 @contextlib.contextmanager
@@ -119,7 +139,12 @@ def _positive(text: str) -> int:
     return number
 
 
-def _report_file(text: str) -> Path:
-    if not text.lower().endswith(REPORT_SUFFIXES):
-        raise argparse.ArgumentTypeError(f"{text!r} must end with one of {', '.join(REPORT_SUFFIXES)}")
-    return Path(text)
+def _file(*suffixes: str) -> Callable[[str], Path]:
+    """The type of an argument that names a file to write."""
+
+    def check(text: str) -> Path:
+        if not text.lower().endswith(suffixes):
+            raise argparse.ArgumentTypeError(f"{text!r} must end with {' or '.join(suffixes)}")
+        return Path(text)
+
+    return check

@@ -18,7 +18,7 @@ from .schema import SOURCE_FIELDS, Recipe, Source
 
 _SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
 #: Paths that could lead out of a corpus' folder; a pattern that `re` and Arrow both read.
-UNSAFE_PATH = r"^/|(^|/)\.\.(/|$)"
+UNSAFE_PATH = r"^/|//|(^|/)\.\.?(/|$)"
 _SOURCE_FIELD_NAMES = [name for name, _ in SOURCE_FIELDS]
 
 

@@ -22,7 +22,9 @@ ARCHIVE_SUFFIXES = {".zip": "zip", ".tar": "tar"}
 MAX_UNPACKED_BYTES = 1 << 30
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-_READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_MAX_NAME_BYTES = 1 << 10
+#: Those of which no more is unpacked at once than is asked for: a bomb that lies about its size stays small.
+_READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _JOIN = "zip -s 0 NAME.zip --out JOINED.zip"
 _HINTS = {
     ".gz": "a compressed tar cannot be read at random: unpack it, or decompress it once (gunzip) to a .tar",
@@ -56,13 +58,24 @@ class _ArchiveStorage:
             self._list_members(io.BufferedReader(file, 1 << 16), scan, progress)
             if file.error is not None:
                 raise file.error
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, struct.error, OSError) as error:
+        except Exception as error:  # an archive may be broken in more ways than its reader has exceptions for
             raise SourceRootError(f"{self.archive}: {file.error or _explain(self.archive, error)}") from None
         return scan
 
     def is_current(self, index: Index) -> bool:
-        """See `Storage`."""
+        """See `Storage`; opens the archive anew, since another may have taken its place."""
+        try:
+            self._bytes = open_bytes(self.archive)
+        except SourceError as error:
+            raise SourceRootError(f"{self.root}: {error}") from None
         return bool(index.fingerprint == [self._bytes.size, self._bytes.version])
+
+    def identify(self, path: str, extent: Extent | None) -> tuple[int, int] | None:
+        """See `Storage`; a member is the same only as long as the archive is."""
+        if extent is None or not self._bytes.version:
+            return None
+        key = repr((extent.offset, extent.version, self._bytes.size, self._bytes.version))
+        return extent.size, zlib.crc32(key.encode())
 
     def locate(self, path: str) -> str:
         """See `Storage`."""
@@ -113,9 +126,9 @@ class ZipStorage(_ArchiveStorage):
         member.compress_type, member.compress_size, member.file_size = extent.method, extent.packed_size, extent.size
         member.CRC = extent.version
         try:
-            # gives at most `file_size` bytes, whatever is packed, and checks them
-            return io.BytesIO(zipfile.ZipExtFile(packed, "r", member).read())
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+            # not read(), which would unpack all that is there before it cuts it to the size
+            return io.BytesIO(zipfile.ZipExtFile(packed, "r", member).read(max(1, extent.size)))
+        except Exception as error:
             raise packed.error or TruncatedSourceError(f"it cannot be unpacked ({error})") from None
 
     def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:
@@ -124,12 +137,13 @@ class ZipStorage(_ArchiveStorage):
                 if member.is_dir():
                     continue
                 problem = None
-                if member.volume:  # of parts that were put together without joining them, too
+                # of parts that were put together without joining them, too; or the last half of a file that was cut
+                if member.volume or member.header_offset < 0:
                     raise zipfile.BadZipFile("its members are spread over multiple disks")
                 if member.flag_bits & 1:
                     problem = "it is encrypted"
                 elif member.compress_type not in _READABLE_METHODS:
-                    problem = f"its compression method {member.compress_type} is not known"
+                    problem = "it is compressed otherwise than by deflate"
                 elif member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
                     problem = "its sizes contradict each other"
                 extent = Extent(
@@ -157,16 +171,25 @@ class TarStorage(_ArchiveStorage):
                 for member in archive:
                     if not member.isdir():
                         problem = None if member.isreg() and not member.issparse() else "it is not a plain file"
-                        extent = Extent(member.offset_data, member.size, member.size, version=int(member.mtime))
+                        extent = Extent(member.offset_data, member.size, member.size)
                         self._add(scan, member.name, problem, extent)
                     archive.members = []  # type: ignore[attr-defined]  # which would hold an object for each
                     if not len(scan) % 10_000:
                         progress(len(scan))
+                end = self._bytes.read_at(archive.offset, tarfile.BLOCKSIZE)
+                if end.strip(b"\0"):  # where zeros should be
+                    raise tarfile.ReadError("there is no header")
             except tarfile.ReadError as error:
                 if not len(scan):
                     raise
-                scan.add_problem(f"{self.archive} ends too early, or is damaged: {error}")
+                scan.add_problem(f"{self.archive} ends too early, or is damaged at byte {archive.offset}: {error}")
         progress(len(scan))
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file is an archive by its name, of a kind that can be a root or of another."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in ARCHIVE_SUFFIXES or suffix in _HINTS
 
 
 def explain_archive(path: str) -> str:

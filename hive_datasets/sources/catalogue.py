@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..errors import AmbiguousSourceError, SourceNotFoundError, SourceRootError, VariantSourceWarning
+from .archives import is_archive_name
 from .corpora import find_corpus
 from .folders import FolderStorage
 from .index import Extent, Index
@@ -54,19 +56,13 @@ class LocatedSource:
         """
         return self._storage.open(self.inside, self._extent)
 
-    def identity(self) -> tuple[int, int]:
-        """Size in bytes, and a number that changes when the contents do.
+    def identity(self) -> tuple[int, int] | None:
+        """Size in bytes, and a number that changes when the contents do; None where nothing tells.
 
         Raises:
             OSError: it cannot be asked for.
         """
-        if self._extent is not None and self._extent.size >= 0:
-            return self._extent.size, self._extent.version
-        if isinstance(self._storage, RemoteStorage):  # whose listing tells names only
-            asked = self._storage.ask(self.inside)
-            return asked.size, asked.version
-        status = os.stat(self.location)
-        return status.st_size, status.st_mtime_ns
+        return self._storage.identify(self.inside, self._extent)
 
 
 class OpenRoot:
@@ -120,6 +116,8 @@ class Catalogue:
     def __init__(self, roots: Roots) -> None:
         self.roots = roots
         self._opened: dict[str, OpenRoot] = {}
+        #: When a root could last not be opened or listed, and why: a dead server must not be asked for every path.
+        self._failed: dict[str, tuple[float, SourceRootError]] = {}
         self._warned: set[tuple[str, tuple[str, ...]]] = set()
 
     def locate(self, path: str) -> LocatedSource:
@@ -143,7 +141,7 @@ class Catalogue:
 
     def look_up(self, path: str, opened: OpenRoot, rest: str) -> LocatedSource:
         """As `locate`, by the index alone."""
-        storage, index = opened.storage, opened.index()
+        storage, index = opened.storage, self._index(opened)
         first = path.partition("/")[0]
         for inside in (rest, path) if is_archive(storage.root) else (rest,):
             row = index.find(inside)
@@ -172,9 +170,26 @@ class Catalogue:
         root, rest = self.roots.match(path)
         opened = self._opened.get(root)
         if opened is None:
-            opened = OpenRoot(self._find_in_parent(root, path.partition("/")[0]))
+            with self._failing_once(root):
+                opened = OpenRoot(self._find_in_parent(root, path.partition("/")[0]))
             self._opened[root] = opened
         return opened, rest
+
+    def _index(self, opened: OpenRoot) -> Index:
+        with self._failing_once(opened.storage.root):
+            return opened.index()
+
+    @contextlib.contextmanager
+    def _failing_once(self, root: str) -> Iterator[None]:
+        """Raise at once what was raised for this root a moment ago."""
+        when, failure = self._failed.get(root, (0.0, None))
+        if failure is not None and time.monotonic() - when < RECHECK_SECONDS:
+            raise failure
+        try:
+            yield
+        except SourceRootError as error:
+            self._failed[root] = (time.monotonic(), error)
+            raise
 
     def warn(self, source: LocatedSource) -> None:
         """Say, once a corpus and set of rules, that files bear other names than the metadata's."""
@@ -191,15 +206,15 @@ class Catalogue:
     def _find_in_parent(self, root: str, first: str) -> str:
         """In a folder that holds all corpora, one may be packed, or go by another of its names."""
         parent = self.roots.parent
-        if parent is None or "://" in parent or not os.path.isdir(parent) or os.path.isdir(root):
+        if parent is None or "://" in parent or not os.path.isdir(parent) or _has_entries(root):
             return root
-        found = [name for name in sorted(os.listdir(parent)) if _is_named(name, first)]
-        found = [name for name in found if os.path.isdir(f"{parent}/{name}") or is_archive(f"{parent}/{name}")]
-        if len(found) > 1:
-            raise SourceRootError(
-                f"several source roots in {parent} fit {first!r}: {', '.join(found)}. Keep one of them."
-            )
-        return f"{parent}/{found[0]}" if found else root
+        found = list_named(parent, first)
+        usable = [path for path in found if os.path.isdir(path) or is_archive(path)]
+        if len(usable) > 1:
+            names = ", ".join(map(os.path.basename, usable))
+            message = f"several source roots in {parent} fit {first!r}: {names}. Keep one of them."
+            raise SourceRootError(message, several=True)
+        return (usable or found or [root])[0]
 
 
 def open_catalogue(roots: Roots | None = None) -> Catalogue:
@@ -217,10 +232,27 @@ def describe_rules(rules: Iterable[str]) -> str:
     return " and ".join(RULES[rule] for rule in rules)
 
 
-def _is_named(name: str, component: str) -> bool:
+def list_named(folder: str, component: str) -> list[str]:
+    """What bears one of a corpus' names in a folder: folders that are not empty, and archives, of whatever kind."""
     corpus = find_corpus(component)
-    name = name_of_root(name)
-    return name.casefold() == component.casefold() or (corpus is not None and find_corpus(name) == corpus)
+
+    def fits(name: str) -> bool:
+        stem = name_of_root(name)
+        return stem.casefold() == component.casefold() or (corpus is not None and find_corpus(stem) == corpus)
+
+    paths = [f"{folder}/{name}" for name in sorted(os.listdir(folder)) if fits(name)]
+    return [path for path in paths if _has_entries(path) or (os.path.isfile(path) and is_archive_name(path))]
+
+
+def _has_entries(path: str) -> bool:
+    """Whether it is a folder, and not empty; True too if it cannot be looked into."""
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is not None
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def _path_of_root(root: str) -> str:

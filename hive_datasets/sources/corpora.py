@@ -46,7 +46,7 @@ class Corpus:
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that stands for this corpus."""
-        return (self.name, self.prefix, *self.aliases)
+        return (self.name, self.prefix, self.title, *self.aliases)
 
 
 @functools.cache

@@ -6,8 +6,12 @@ import os
 from collections.abc import Callable
 
 from ..errors import SourceRootError
-from .index import Extent, Index, Scan, is_settled
+from .archives import is_archive_name
+from .index import Extent, Index, Scan
 from .ranges import describe
+
+#: A folder changed so shortly before its scan may change again without a newer time of modification.
+_RACE_SECONDS = 2.0
 
 
 class FolderStorage:
@@ -22,34 +26,37 @@ class FolderStorage:
     def scan(self, progress: Callable[[int], None]) -> Scan:
         """See `Storage`."""
         scan = Scan()
+        scan.fingerprint = []
         #: (folder, the folders above it as (device, inode), to which no link may lead back)
         pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
-        stamps: list[tuple[str, list[int] | None]] = []
         while pending:
             folder, above = pending.pop()
+            location = self.locate(folder)
             try:
-                status = os.stat(self.locate(folder))
+                status = os.stat(location)
                 inode = (status.st_dev, status.st_ino)
                 if inode in above:
-                    scan.add_problem(f"{self.locate(folder)} is a link to a folder that it lies in; not followed")
+                    scan.add_problem(f"{location} is a link to a folder that it lies in; not followed")
                     continue
-                with os.scandir(self.locate(folder)) as entries:
+                # where a folder was changed a moment ago, nothing is taken for granted the next time
+                scan.fingerprint.append([folder, _stamp(status) if _is_settled(status, scan.started) else None])
+                with os.scandir(location) as entries:
                     for entry in entries:
-                        kind = _kind_of(entry, scan)
+                        kind = _kind_of(entry)
                         if kind == "folder":
                             pending.append((os.path.join(folder, entry.name), above | {inode}))
                         elif kind == "file":
                             scan.add(folder, entry.name)
+                            if is_archive_name(entry.name):
+                                scan.add_problem(f"{entry.path} is an archive: unpack it, or make it the root")
+                        elif kind == "broken link":  # whose target may come without a change of the folder
+                            scan.fingerprint[-1][1] = None
+                            scan.add_problem(f"{entry.path} is a link that leads nowhere")
             except OSError as error:
                 if not folder:
                     raise SourceRootError(f"{self.root}: it cannot be listed: {describe(error)}") from None
-                scan.add_problem(f"{self.locate(folder)} cannot be listed: {describe(error)}")
-                stamps.append((folder, None))
-                continue
-            # where a folder was changed a moment ago, nothing is taken for granted the next time
-            stamps.append((folder, _stamp(status) if is_settled(status.st_mtime, scan.started) else None))
+                scan.add_problem(f"{location} cannot be listed: {describe(error)}")
             progress(len(scan))
-        scan.fingerprint = stamps
         return scan
 
     def is_current(self, index: Index) -> bool:
@@ -67,14 +74,29 @@ class FolderStorage:
         """See `Storage`."""
         return self.locate(path)
 
+    def identify(self, path: str, extent: Extent | None) -> tuple[int, int]:
+        """See `Storage`."""
+        status = os.stat(self.locate(path))
+        return status.st_size, status.st_mtime_ns
+
 
 def _stamp(status: os.stat_result) -> list[int]:
-    return [status.st_mtime_ns, status.st_dev, status.st_ino]
+    # the time of the last change of permissions, too: a folder that could not be listed may be open now
+    return [status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino]
 
 
-def _kind_of(entry: os.DirEntry[str], scan: Scan) -> str | None:
+def _is_settled(status: os.stat_result, scanned: float) -> bool:
+    """Whether a folder was last changed so long before a scan that any later change shows in its times."""
+    return scanned - status.st_mtime > _RACE_SECONDS
+
+
+def _kind_of(entry: os.DirEntry[str]) -> str | None:
+    """What an entry is, or what it leads to: "folder", "file", "broken link", or nothing that holds audio."""
     try:
-        return "folder" if entry.is_dir() else "file" if entry.is_file() else None
-    except OSError as error:  # a link to itself, say
-        scan.add_problem(f"{entry.path}: {describe(error)}")
-        return None
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        return "broken link" if entry.is_symlink() else None
+    except OSError:  # it leads to itself, or through a folder that is closed
+        return "broken link"

@@ -26,8 +26,6 @@ from .variants import loose_key, loose_keys
 
 #: Raised when the layout of the file changes, so that no file of another layout is read.
 LAYOUT = "1"
-#: A folder changed so shortly before its scan may change again without a newer time of modification.
-_RACE_SECONDS = 2.0
 #: Problems of a scan that are kept; there may be millions.
 _MAX_PROBLEMS = 1000
 #: Columns of files that are ranges of bytes of something else, or lie where asking for a size takes a request.
@@ -57,6 +55,7 @@ class Scan:
     """What a scan found, file by file, without holding a Python object for each.
 
     Attributes:
+        kind: of the root: the name of the class that scanned it.
         fingerprint: changes when the root does; JSON.
         problems: what could not be looked into, in words.
     """
@@ -67,6 +66,7 @@ class Scan:
         self.names = bytearray()
         self.name_ends = array("q")
         self.extents = {name: array("q") for name in EXTENT_COLUMNS}
+        self.kind = ""
         self.fingerprint: Any = None
         self.problems: list[str] = []
         self.started = time.time()
@@ -111,6 +111,7 @@ class Index:
         metadata = {key.decode(): json.loads(value) for key, value in (table.schema.metadata or {}).items()}
         if metadata.get("layout") != LAYOUT:
             raise ValueError(f"{file} is not an index of layout {LAYOUT}")
+        self.kind: str = metadata["kind"]
         self.fingerprint = metadata["fingerprint"]
         self.problems: list[str] = metadata["problems"]
         self.created: float = metadata["created"]
@@ -152,7 +153,8 @@ class Index:
 
     def candidates(self, name: str) -> list[str]:
         """The paths of all files whose names are, up to the known variants, `name`."""
-        return [path for key in loose_keys(name) for path in self._loosely_named(key)]
+        # an archive may have a name twice
+        return list(dict.fromkeys(path for key in loose_keys(name) for path in self._loosely_named(key)))
 
     def path(self, row: int) -> str:
         """The path of a row, relative to the root."""
@@ -211,6 +213,7 @@ def write_index(scan: Scan, file: str | os.PathLike[str]) -> None:
     columns |= {name: np.asarray(values)[order] for name, values in scan.extents.items() if len(values)}
     metadata = {
         "layout": LAYOUT,
+        "kind": scan.kind,
         "fingerprint": scan.fingerprint,
         "problems": scan.problems,
         "created": scan.started,
@@ -225,11 +228,6 @@ def write_index(scan: Scan, file: str | os.PathLike[str]) -> None:
         writer.write_batch(
             table.combine_chunks().to_batches()[0] if len(table) else pa.RecordBatch.from_pydict(columns)
         )
-
-
-def is_settled(modified: float, scanned: float) -> bool:
-    """Whether a time of modification in seconds is so far before a scan that any later change shows in it."""
-    return scanned - modified > _RACE_SECONDS
 
 
 def _hash_paths(names: pa.Array, folders: npt.NDArray[np.uint32]) -> Iterator[int]:

@@ -90,7 +90,7 @@ class RangeFile(io.RawIOBase):
     def __init__(self, source: Bytes, start: int = 0, length: int | None = None) -> None:
         self._source, self._start, self._position = source, start, 0
         self._length = source.size - start if length is None else length
-        self.error: SourceError | None = None
+        self.error: BaseException | None = None
 
     def readinto(self, buffer: Any) -> int:
         """See `io.RawIOBase`."""
@@ -99,8 +99,11 @@ class RangeFile(io.RawIOBase):
             return 0
         try:
             data = self._source.read_at(self._start + self._position, wanted)
-        except (SourceError, OSError) as error:
+        except OSError as error:
             self.error = error if isinstance(error, SourceError) else SourceError(describe(error))
+            return 0
+        except BaseException as error:  # Ctrl-C too, which libsndfile would pass over
+            self.error = error
             return 0
         buffer[: len(data)] = data
         self._position += len(data)
@@ -168,9 +171,10 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 
 def version_of(info: dict[str, Any]) -> int:
-    """A number for the contents of a remote file, by what its listing says of them."""
-    names = ("ETag", "etag", "Content-MD5", "blob_id", "xet_hash", "LastModified", "Last-Modified", "mtime", "size")
-    return zlib.crc32(repr([str(info[name]) for name in names if info.get(name) is not None]).encode())
+    """A number for the contents of a remote file, by what its listing says of them; 0 if it says nothing."""
+    names = ("ETag", "etag", "Content-MD5", "blob_id", "xet_hash", "LastModified", "Last-Modified", "mtime", "created")
+    said = [str(info[name]) for name in names if info.get(name) is not None]
+    return zlib.crc32(repr(said).encode()) | 1 if said else 0
 
 
 def describe(error: BaseException) -> str:

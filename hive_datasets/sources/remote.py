@@ -32,7 +32,8 @@ class RemoteStorage:
             fs.invalidate_cache()
             files = fs.find(folder, detail=True)
         except Exception as error:  # every protocol has exceptions of its own
-            if not (self._is_http and 400 <= getattr(error, "status", 0) < 500):  # a server that lists nothing
+            # a server that lists nothing, as many on the web; which is asked again each time
+            if not (self._is_http and getattr(error, "status", 0) in (401, 403, 404, 405)):
                 raise SourceRootError(f"{self.root} cannot be listed: {describe(error)}") from None
         prefix = folder.rstrip("/") + "/"
         for path, info in files.items():
@@ -41,6 +42,8 @@ class RemoteStorage:
                 size = info.get("size")
                 size = -1 if size is None else size
                 scan.add(inside, name, Extent(0, size, size, version=version_of(info)))
+        if not files:
+            scan.started = 0.0
         progress(len(scan))
         return scan
 
@@ -58,6 +61,12 @@ class RemoteStorage:
         if extent is None or extent.size < 0:
             return RangeFile(open_bytes(location))
         return RangeFile(RemoteBytes(location, extent.size, extent.version))
+
+    def identify(self, path: str, extent: Extent | None) -> tuple[int, int] | None:
+        """See `Storage`."""
+        if extent is None or extent.size < 0:
+            extent = self.ask(path)
+        return (extent.size, extent.version) if extent.version else None
 
     def ask(self, path: str) -> Extent:
         """What the server says of one file: for servers that list nothing, as many on the web.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,8 @@ class Roots:
             SourceRootError: no root fits, or several do, or the path would leave its root.
         """
         first, _, rest = path.partition("/")
-        if not first or not rest or ".." in path.split("/"):
+        # an empty component would make the rest absolute
+        if not rest or not {"", ".", ".."}.isdisjoint(path.split("/")):
             message = f"{path!r} is not a metadata path: it must be relative, start with a corpus and not contain '..'"
             raise SourceRootError(message, path=path)
         return (join_root(self.parent, first) if self.parent else _match(self, first)), rest
@@ -76,7 +78,7 @@ def join_root(parent: str, name: str) -> str:
     head, chained, archive = parent.partition("::")
     if chained:
         return f"{head}{'' if head.endswith('/') else '/'}{name}::{archive}"
-    protocol = _archive_protocol(parent)
+    protocol = archive_protocol(parent)
     return f"{protocol}://{name}::{parent}" if protocol else f"{parent.rstrip('/')}/{name}"
 
 
@@ -89,11 +91,16 @@ def name_of_root(root: str) -> str:
     """
     head, _, archive = root.partition("::")
     name = os.path.basename(head.partition("://")[2] or head) if archive else os.path.basename(root.rstrip("/"))
-    name = name or os.path.basename(archive)
-    return os.path.splitext(name)[0] if _archive_protocol(name) else name
+    name = (name or os.path.basename(archive)).partition("?")[0]
+    return _PACKED.sub("", name)
 
 
-def _archive_protocol(path: str) -> str | None:
+_PACKED = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|bz2|xz|7z|rar|z01)$", re.IGNORECASE)
+
+
+def archive_protocol(path: str) -> str | None:
+    """The protocol of an archive that can be read in place, by its name; a URL may have a query behind it."""
+    path = path.partition("?")[0] if "://" in path else path
     return {".zip": "zip", ".tar": "tar"}.get(os.path.splitext(path)[1].lower())
 
 
@@ -116,7 +123,7 @@ def _match(roots: Roots, component: str) -> str:
             return found.pop()
         if found:
             message = f"several source roots fit {component!r} by their {rule}: {', '.join(sorted(found))}"
-            raise SourceRootError(f"{message}. Keep one of them ({roots.describe()}).")
+            raise SourceRootError(f"{message}. Keep one of them ({roots.describe()}).", several=True)
     names = ", ".join(dict.fromkeys((component, *(corpus.names if corpus else ()))))
     raise SourceRootError(
         f"no source root fits {component!r}: no configured name or folder is one of {names}. "
@@ -130,9 +137,9 @@ def parse_roots(dataset_paths: Any, origin: str = "dataset_paths") -> Roots:
     Args:
         dataset_paths: a mapping of corpus to root, JSON text or the path of a JSON file with such a mapping
             (as the authors' ``dataset_paths.json``), or one root that holds all corpora under their
-            metadata names. A root is a folder, a zip or tar archive, or any fsspec URL. ``~`` and
-            ``$VARIABLES`` are expanded; a relative path is relative to the JSON file that names it, else
-            to the current folder.
+            metadata names (or a single corpus, whose name it bears). A root is a folder, a zip or tar
+            archive, or any fsspec URL. ``~`` and ``$VARIABLES`` are expanded; a relative path is relative
+            to the JSON file that names it, else to the current folder.
         origin: where it comes from, for error messages.
 
     Raises:
@@ -151,9 +158,13 @@ def parse_roots(dataset_paths: Any, origin: str = "dataset_paths") -> Roots:
     text = os.fspath(dataset_paths)
     if text.lstrip().startswith("{"):
         return _roots_from_json(text, Path.cwd(), origin)
+    if not text.strip():
+        raise SourceRootError(f"{origin} is empty")
     path = _absolute(text, Path.cwd(), origin)
-    if "://" in path or os.path.isdir(path) or (_archive_protocol(path) and os.path.isfile(path)):
-        return Roots(parent=path, origin=origin)
+    if "://" in path or os.path.isdir(path) or (archive_protocol(path) and os.path.isfile(path)):
+        name = name_of_root(path)
+        # a root that bears the name of one corpus is that one's
+        return Roots(folders=((name, path),), origin=origin) if find_corpus(name) else Roots(parent=path, origin=origin)
     if os.path.isfile(path):
         return _roots_from_json(Path(path).read_text(encoding="utf-8"), Path(path).parent, f"{origin} ({path})")
     raise SourceRootError(f"{origin}: {path} is neither a folder, an archive nor a JSON file")

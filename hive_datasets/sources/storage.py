@@ -12,13 +12,14 @@ from typing import Protocol
 
 from filelock import FileLock
 
-from ..errors import SourceRootError
+from ..errors import HiveError, SourceError, SourceRootError
 from ..files import cache_folder
 from .archives import ARCHIVE_SUFFIXES, TarStorage, ZipStorage, explain_archive
 from .folders import FolderStorage
 from .index import Extent, Index, Scan, write_index
 from .ranges import RangeFile, describe
 from .remote import RemoteStorage
+from .roots import archive_protocol
 
 #: Called with the number of files seen so far.
 Progress = Callable[[int], None]
@@ -43,6 +44,14 @@ class Storage(Protocol):
 
     def open(self, path: str, extent: Extent | None) -> str | RangeFile | io.BytesIO:
         """What libsndfile can read: a path, or an open file."""
+        ...
+
+    def identify(self, path: str, extent: Extent | None) -> tuple[int, int] | None:
+        """A file's size, and a number that changes with its contents; None where nothing tells.
+
+        Raises:
+            OSError: it cannot be had.
+        """
         ...
 
 
@@ -82,9 +91,9 @@ def _split_url(root: str) -> tuple[str | None, str, str]:
     protocol, separated, inside = head.partition("://")
     if chained and protocol in ARCHIVE_SUFFIXES.values():
         return protocol, inside.strip("/"), rest
-    suffix = os.path.splitext(root)[1].lower()
-    if suffix in ARCHIVE_SUFFIXES and ("://" in root or os.path.isfile(root)):
-        return ARCHIVE_SUFFIXES[suffix], "", root
+    packed = archive_protocol(root)
+    if packed and ("://" in root or os.path.isfile(root)):
+        return packed, "", root
     return (protocol if separated else None), "", ""
 
 
@@ -100,23 +109,24 @@ def load_index(storage: Storage, progress: Progress = lambda files: None, rescan
     try:
         with FileLock(f"{file}.lock"):
             index = None if rescan else _read(file)
-            if index is None or not storage.is_current(index):
-                write_index(storage.scan(progress), file)
+            kind = type(storage).__name__
+            if index is None or index.kind != kind or not storage.is_current(index):
+                scan = storage.scan(progress)
+                scan.kind = kind
+                write_index(scan, file)
                 index = Index(file)
+    except (SourceError, SourceRootError):
+        raise
     except OSError as error:
-        raise SourceRootError(f"the index of {storage.root} cannot be kept in {file}: {describe(error)}") from None
+        message = f"the index of {storage.root} cannot be written to {file}: {describe(error)}"
+        raise HiveError(f"{message}. Set HF_HOME to a folder that can.") from None
     return index
 
 
 def index_file(root: str) -> Path:
     """Where the index of a root is saved, in the user's cache."""
     name = hashlib.sha256(root.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    try:
-        return cache_folder("indexes") / f"{name}.arrow"
-    except (OSError, ValueError) as error:
-        raise SourceRootError(
-            f"{root} cannot be indexed, since the cache cannot be written ({error}): set HF_HOME to a folder that can"
-        ) from None
+    return cache_folder("indexes") / f"{name}.arrow"
 
 
 def _read(file: Path) -> Index | None:

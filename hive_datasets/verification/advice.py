@@ -5,15 +5,27 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..errors import SourceRootError
 from ..sources import find_corpus
-from ..sources.catalogue import Catalogue, LocatedSource
-from ..sources.roots import name_of_root
+from ..sources.catalogue import Catalogue, LocatedSource, list_named
 from ..sources.storage import is_archive
 from .needs import corpus_of
-from .result import NextStep, Verification
+from .result import CorpusSummary, NextStep, Verification
+
+_ADVICE = {
+    "missing": "{get}",
+    "too_short": "Fetch them again: {get}",
+    "unreadable": "Fetch them again: {get}",
+    "unreachable": "They are there, but cannot be had now: try again later.",
+    "empty": "Fetch them again: {get}",
+    "truncated": "Fetch them again: {get}",
+    "ambiguous": "Several files fit each: remove or rename all but one.",
+    "silent": "Fetch them again, or do without them (available_only=True): {get}",
+    "non_finite": "Fetch them again, or do without them (available_only=True): {get}",
+    "other_rate": "Their mixtures can be rendered, but with another bandwidth than the authors'. The originals: {get}",
+}
 
 
 def advise(
@@ -25,35 +37,59 @@ def advise(
         result: what was found.
         catalogue: the roots.
         broken: corpora whose root cannot be opened, and why.
-        sources: the files that were found, by their positions in the list of paths.
+        sources: the files found under other names (and maybe others), by their positions in the list of paths.
     """
+    positions: dict[str, dict[str, list[int]]] = {}
+    for position, status in enumerate(result.statuses):
+        if status != "found":
+            by_status = positions.setdefault(corpus_of(result.needs.paths[position]), {})
+            by_status.setdefault(status, []).append(position)
     steps = []
     for summary in result.corpora:
-        name, bad = summary.corpus, summary.needed - summary.found - summary.variant
-        where = _where_to_get(name)
-        if name in broken:
-            steps.append(NextStep(name, broken[name], where, _configure_otherwise(catalogue, name)))
-            continue
-        if bad:
-            kinds = {kind: getattr(summary, kind) for kind in ("missing", "too_short", "unreadable", "wrong")}
-            figures = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in kinds.items() if count)
-            steps.append(NextStep(name, f"of {summary.needed:,} files: {figures}", where))
-        if summary.variant:
-            found = [source for source in sources.values() if corpus_of(source.path) == name and source.rules]
-            rules = Counter(rule for source in found for rule in source.rules)
-            named = ", ".join(f"{rule} ({count:,})" for rule, count in rules.most_common())
-            root = _mended_root(found)
-            advice = (
-                "Point the root at the corpus itself."
-                if root
-                else "Nothing needs to be done: they are used under the names that they have."
-            )
-            problem = f"{summary.variant:,} files are found by a known variant of their paths: {named}"
-            steps.append(NextStep(name, problem, advice, _configure(name, root) if root else None))
+        if summary.corpus in broken:
+            configuration = _configure_otherwise(catalogue, summary.corpus)
+            steps.append(NextStep(summary.corpus, broken[summary.corpus], where_to_get(summary.corpus), configuration))
+        else:
+            steps.extend(_advise_on(summary, positions.get(summary.corpus, {}), result, catalogue, sources))
     return steps
 
 
-def _where_to_get(name: str) -> str:
+def _advise_on(
+    summary: CorpusSummary,
+    positions: dict[str, list[int]],
+    result: Verification,
+    catalogue: Catalogue,
+    sources: dict[int, LocatedSource],
+) -> Iterator[NextStep]:
+    name = summary.corpus
+    for status, advice in _ADVICE.items():
+        found = positions.get(status)
+        if not found:
+            continue
+        _, detail = result.details[found[0]]
+        root = catalogue.open_root(f"{name}/any")[0].storage.root
+        problem = (
+            f"{len(found):,} of {summary.needed:,} files are {status.replace('_', ' ')} in {root}, "
+            f"such as {result.needs.paths[found[0]]!r}: {detail}"
+        )
+        wrong_root = status == "missing" and len(found) == summary.needed
+        nearby = _find_nearby(catalogue, name, root) if wrong_root else None
+        configuration = _configure(name, nearby) if nearby else None
+        yield NextStep(name, problem, advice.format(get=where_to_get(name)), configuration)
+    variants = [sources[position] for position in positions.get("variant", [])]
+    if variants:
+        rules = Counter(rule for source in variants for rule in source.rules)
+        named = ", ".join(f"{rule} ({count:,})" for rule, count in rules.most_common())
+        mended = _mended_root(variants)
+        advice = (
+            "Point the root at the corpus itself." if mended else "Nothing needs to be done: they are used as they are."
+        )
+        problem = f"{len(variants):,} of {summary.needed:,} files are found by a known variant of their paths: {named}"
+        yield NextStep(name, problem, advice, _configure(name, mended) if mended else None)
+
+
+def where_to_get(name: str) -> str:
+    """Where a corpus comes from, how it is packed, and under which licence."""
     corpus = find_corpus(name)
     if corpus is None:
         return "It is not one of Hive's corpora: ask whoever made the metadata."
@@ -87,15 +123,11 @@ def _mended_root(sources: Iterable[LocatedSource]) -> str | None:
 
 
 def _find_nearby(catalogue: Catalogue, name: str, but: str | None) -> str | None:
-    """A folder or archive that bears one of the corpus' names and lies where a root is, or beside one."""
-    corpus = find_corpus(name)
-    roots = [root for _, root in catalogue.roots.folders]
-    places = [catalogue.roots.parent] if catalogue.roots.parent else [*map(os.path.dirname, roots), *roots]
-    for place in dict.fromkeys(places):
-        if place and os.path.isdir(place):
-            for entry in sorted(os.listdir(place)):
-                path = os.path.join(place, entry)
-                is_named = entry == name or (corpus is not None and find_corpus(name_of_root(entry)) == corpus)
-                if is_named and path != but and (os.path.isdir(path) or is_archive(path)):
-                    return path
+    """The one folder or archive that bears one of the corpus' names and lies where a root is, in it or beside it."""
+    roots = [catalogue.roots.parent] if catalogue.roots.parent else [root for _, root in catalogue.roots.folders]
+    for place in dict.fromkeys([*roots, *map(os.path.dirname, roots)]):
+        if os.path.isdir(place):
+            found = [path for path in list_named(place, name) if os.path.isdir(path) or is_archive(path)]
+            if len(found) == 1 and found[0] != but:
+                return found[0]
     return None

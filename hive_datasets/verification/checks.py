@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from ..errors import EmptySourceError, SourceError, SourceNotFoundError, TruncatedSourceError
+from ..errors import EmptySourceError, SourceError, SourceNotFoundError
 from ..mixing.planning import END_TOLERANCE
 from ..mixing.reading import open_source
 from ..sources.catalogue import LocatedSource
@@ -20,13 +20,17 @@ LEVELS = ("exists", "header", "decode")
 _BLOCK_FRAMES = 1 << 20
 
 
+#: A fault of one crop: its start and end in seconds, as `Needs.crops` has them; what is wrong; the same in words.
+Fault = tuple[float, float, str, str]
+
+
 class Facts(NamedTuple):
-    """What a file is, whatever any metadata needs of it.
+    """What the header of a file says, whatever any metadata needs of it.
 
     Attributes:
-        status: "ok", or what is wrong: "missing", "unreadable", "empty", "truncated", "silent", "non_finite".
+        status: "ok", or what is wrong: "missing", "unreachable", "unreadable", "empty".
         detail: the same in words.
-        sampling_rate, channels, frames: of its header; 0 where there is none.
+        sampling_rate, channels, frames: 0 where there is no header.
     """
 
     status: str
@@ -34,6 +38,11 @@ class Facts(NamedTuple):
     sampling_rate: int = 0
     channels: int = 0
     frames: int = 0
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether it will be the same the next time, as long as the file is; a connection may only have been broken."""
+        return self.status not in ("missing", "unreachable")
 
 
 def check_header(located: LocatedSource) -> Facts:
@@ -45,19 +54,22 @@ def check_header(located: LocatedSource) -> Facts:
         return _failure(error)
 
 
-def check_frames(located: LocatedSource, crops: npt.NDArray[np.float64]) -> Facts:
+def check_frames(located: LocatedSource, crops: npt.NDArray[np.float64]) -> tuple[Facts, list[Fault]]:
     """Decode all that is needed of a file.
 
     Args:
         located: the file.
         crops: float64 of shape (n, 4), in seconds: what to read, from and to, and the crop in it, from and to.
+
+    Returns:
+        the header's facts, and a fault ("truncated", "silent" or "non_finite") for every crop that has one.
     """
     try:
         with open_source(located) as file:
             facts = _facts(file)
-            return facts if facts.status != "ok" else _decode(file, facts, crops)
+            return facts, _find_faults(located, file, crops) if facts.status == "ok" else []
     except Exception as error:
-        return _failure(error)
+        return _failure(error), []
 
 
 def _facts(file: soundfile.SoundFile) -> Facts:
@@ -67,47 +79,58 @@ def _facts(file: soundfile.SoundFile) -> Facts:
 
 
 def _failure(error: Exception) -> Facts:
-    kinds: dict[type[Exception], str] = {
-        SourceNotFoundError: "missing",
-        EmptySourceError: "empty",
-        TruncatedSourceError: "truncated",
-    }
-    detail = error.message if isinstance(error, SourceError) else describe(error)
-    return Facts(kinds.get(type(error), "unreadable"), detail)
+    statuses = {SourceNotFoundError: "missing", EmptySourceError: "empty", SourceError: "unreachable"}
+    if isinstance(error, SourceError):
+        return Facts(statuses.get(type(error), "unreadable"), error.message)
+    return Facts("unreachable" if isinstance(error, OSError) else "unreadable", describe(error))
 
 
-def _decode(file: soundfile.SoundFile, facts: Facts, crops: npt.NDArray[np.float64]) -> Facts:
-    rate = facts.sampling_rate
-    frames = np.minimum((crops * rate).astype(np.int64), facts.frames)
-    has_sound = np.zeros(len(crops), dtype=bool)
-    shape = {"sampling_rate": rate, "channels": facts.channels, "frames": facts.frames}
+def _find_faults(located: LocatedSource, file: soundfile.SoundFile, crops: npt.NDArray[np.float64]) -> list[Fault]:
+    """Decode every frame once; where that fails, each crop by itself, to tell the ones that are whole."""
+    frames = np.minimum((crops * file.samplerate).astype(np.int64), file.frames)
+    faults = []
     for start, stop in _merge(frames[:, :2]):
-        try:
-            file.seek(start)
-            for first in range(start, stop, _BLOCK_FRAMES):
-                last = min(first + _BLOCK_FRAMES, stop)
-                block = file.read(last - first, dtype="float32", always_2d=True)
-                if len(block) < last - first:
-                    return Facts("truncated", f"frames end at {first + len(block)}, {stop} are needed", **shape)
-                if not np.isfinite(block).all():
-                    return Facts("non_finite", f"NaN or infinity in frames {first} to {last}", **shape)
-                _note_sound(has_sound, frames[:, 2:] - first, block)
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.strip() or "the stream ends"
-            return Facts("truncated", f"frames {start} to {stop} cannot be decoded ({reason})", **shape)
-    reachable = frames[:, 3] > frames[:, 2]  # others lie past the end, which is for the rows to judge
-    silent = crops[reachable & ~has_sound]
-    if len(silent):
-        start, stop = silent[0, 2:]
-        return Facts("silent", f"nothing but zeros from {start:.2f} to {stop:.2f} s", **shape)
-    return facts
+        inside = np.flatnonzero((frames[:, 0] >= start) & (frames[:, 1] <= stop))
+        found = _decode(file, start, stop, frames[inside])
+        if any(found):
+            found = [_decode_anew(located, frames[index]) for index in inside]
+        faults += [(*crops[index, 2:].tolist(), *fault) for index, fault in zip(inside, found, strict=True) if fault]
+    return faults
 
 
-def _note_sound(has_sound: npt.NDArray[np.bool_], crops: npt.NDArray[np.int64], block: npt.NDArray[np.float32]) -> None:
-    """Mark the crops, in frames from the start of the block, in which there is a frame that is not zero."""
-    counts = np.concatenate([[0], np.cumsum(block.any(axis=1))])
-    bounds = np.clip(crops, 0, len(block))
-    has_sound |= counts[bounds[:, 1]] > counts[bounds[:, 0]]
+def _decode_anew(located: LocatedSource, crop: npt.NDArray[np.int64]) -> tuple[str, str] | None:
+    """Decode one crop of a file opened for it: libsndfile may not go on after it has met damage."""
+    with open_source(located) as file:
+        return _decode(file, crop[0], crop[1], crop[None])[0]
+
+
+def _decode(
+    file: soundfile.SoundFile, start: int, stop: int, crops: npt.NDArray[np.int64]
+) -> list[tuple[str, str] | None]:
+    """Decode frames `start` to `stop`; what is wrong with each crop, in frames, if anything is."""
+    has_sound = np.zeros(len(crops), dtype=bool)
+    try:
+        file.seek(start)
+        for first in range(start, stop, _BLOCK_FRAMES):
+            last = min(first + _BLOCK_FRAMES, stop)
+            block = file.read(last - first, dtype="float32", always_2d=True)
+            if len(block) < last - first:
+                return [("truncated", f"it ends at frame {first + len(block)}, and {stop} are needed")] * len(crops)
+            if not np.isfinite(block).all():
+                return [("non_finite", f"NaN or infinity in frames {first} to {last}")] * len(crops)
+            counts = np.concatenate([[0], np.cumsum(block.any(axis=1))])
+            bounds = np.clip(crops[:, 2:] - first, 0, len(block))
+            has_sound |= counts[bounds[:, 1]] > counts[bounds[:, 0]]
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.strip() or "the stream ends"
+        return [("truncated", f"frames {start} to {stop} cannot be decoded ({reason})")] * len(crops)
+    # a crop that lies past the end is for the rows to judge
+    silent = ~has_sound & (crops[:, 3] > crops[:, 2])
+    detail = "nothing but zeros in frames {} to {}"
+    return [
+        ("silent", detail.format(*crop[2:].tolist())) if is_silent else None
+        for crop, is_silent in zip(crops, silent, strict=True)
+    ]
 
 
 def _merge(spans: npt.NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -1,81 +1,118 @@
-"""What was verified, remembered by a file's size, its time of modification and how closely it was looked at."""
+"""What was seen of the files of a root, remembered for as long as they do not change."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from ..errors import HiveError
 from ..sources.storage import index_file
-from .checks import LEVELS, Facts
+from .checks import Facts, Fault
 
-_COLUMNS = "path, size, version, level, crops, status, detail, sampling_rate, channels, frames"
-_CREATE = f"""
-CREATE TABLE IF NOT EXISTS files_1 (
-    {_COLUMNS.replace("path,", "path BLOB PRIMARY KEY,")}, short INTEGER DEFAULT 0
-) WITHOUT ROWID
+#: Two tables, since what a header says holds for all, and what decoding found only for the crops that were decoded.
+_CREATE = """
+CREATE TABLE IF NOT EXISTS headers_1 (
+    path BLOB PRIMARY KEY, size, version, status, detail, sampling_rate, channels, frames
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS decodes_1 (
+    path BLOB PRIMARY KEY, size, version, crops, faults
+) WITHOUT ROWID;
+"""
+
+# what was decoded before the file changed does not count
+_SELECT = """
+SELECT headers_1.*, decodes_1.crops, decodes_1.faults FROM headers_1 LEFT JOIN decodes_1
+ON decodes_1.path = headers_1.path AND decodes_1.size = headers_1.size AND decodes_1.version = headers_1.version
 """
 
 
-class Memory:
-    """The results for one root, in a file of the user's cache.
+class Seen(NamedTuple):
+    """What was seen of one file.
 
-    Used from one thread. What `keep` was given is safe once `keep` has returned, whatever happens then.
+    Attributes:
+        path: inside the root.
+        size, version: the file's, by which a change of it shows.
+        facts: of its header.
+        crops: a key of the crops that were decoded; None if none were.
+        faults: of those.
+    """
+
+    path: str
+    size: int
+    version: int
+    facts: Facts
+    crops: int | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+class Memory:
+    """What was seen of the files of a root, in a file of the user's cache.
+
+    Used from one thread. What `keep` was given is safe once `keep` has returned, even if the process is killed then.
 
     Args:
         root: the root.
+
+    Raises:
+        HiveError: the file cannot be written.
     """
 
     def __init__(self, root: str) -> None:
-        self._database = sqlite3.connect(memory_file(root), timeout=60.0)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        # a commit survives the end of the process; a loss of power may undo the last ones, but damages nothing
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        self._database.execute(_CREATE)
+        file = memory_file(root)
+        try:
+            self._database = _open(file)
+        except sqlite3.OperationalError as error:
+            raise HiveError(f"what was verified cannot be kept in {file}: {error}") from None
+        except sqlite3.DatabaseError:  # damaged: what it held can be found out again
+            file.unlink()
+            self._database = _open(file)
 
-    def load(self, level: str) -> dict[str, tuple[int, int, int, Facts]]:
-        """What is known at least as closely as `level`: path inside the root to (size, version, crops, facts)."""
-        known = "level = 'header' OR level = 'decode'" if level == "header" else "level = 'decode'"
-        rows = self._database.execute(f"SELECT {_COLUMNS} FROM files_1 WHERE {known}")
-        return {os.fsdecode(row[0]): (row[1], row[2], row[4], Facts(*row[5:])) for row in rows}
+    def __iter__(self) -> Iterator[Seen]:
+        """Everything."""
+        for path, size, version, *facts, crops, faults in self._database.execute(_SELECT):
+            found = tuple(tuple(fault) for fault in json.loads(faults)) if crops is not None else ()
+            yield Seen(os.fsdecode(path), size, version, Facts(*facts), crops, found)
 
-    def faults(self) -> dict[str, tuple[int, int, Facts]]:
-        """The files found to be faulty or shorter than needed: path inside the root to (size, version, facts)."""
-        rows = self._database.execute(f"SELECT {_COLUMNS} FROM files_1 WHERE status != 'ok' OR short")
-        return {os.fsdecode(row[0]): (row[1], row[2], Facts(*row[5:])) for row in rows}
-
-    def keep(self, level: str, results: Iterable[tuple[str, int, int, int, Facts]]) -> None:
-        """Remember results: (path inside the root, size, version, crops, facts)."""
-        assert level in LEVELS
-        rows = [
-            (os.fsencode(path), size, version, level, crops, *facts) for path, size, version, crops, facts in results
-        ]
+    def keep(self, seen: Iterable[Seen]) -> None:
+        """Remember."""
+        headers, decodes = [], []
+        for path, size, version, facts, crops, faults in seen:
+            headers.append((os.fsencode(path), size, version, *facts))
+            if crops is not None:
+                decodes.append((os.fsencode(path), size, version, crops, json.dumps(faults)))
         with self._database:
-            self._database.executemany(
-                f"INSERT OR REPLACE INTO files_1 ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", rows
-            )
-
-    def mark_short(self, paths: Iterable[str]) -> None:
-        """Remember that files are shorter than some metadata needs."""
-        with self._database:
-            rows = [(os.fsencode(path),) for path in paths]
-            self._database.executemany("UPDATE files_1 SET short = 1 WHERE path = ?", rows)
+            self._database.executemany("INSERT OR REPLACE INTO headers_1 VALUES (?,?,?,?,?,?,?,?)", headers)
+            self._database.executemany("INSERT OR REPLACE INTO decodes_1 VALUES (?,?,?,?,?)", decodes)
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
 
-def recall_faults(root: str) -> dict[str, tuple[int, int, Facts]]:
-    """The faults that are known of a root, as `Memory.faults` has them; none if it was never verified."""
-    if not memory_file(root).exists():
-        return {}
-    with contextlib.closing(Memory(root)) as memory:
-        return memory.faults()
+def recall(root: str) -> Iterator[Seen]:
+    """What is known of the files of a root; nothing if it was never verified."""
+    if memory_file(root).exists():
+        with contextlib.closing(Memory(root)) as memory:
+            yield from memory
 
 
 def memory_file(root: str) -> Path:
-    """Where the results for a root are remembered."""
+    """Where it is remembered."""
     return index_file(root).with_suffix(".sqlite")
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file, timeout=60.0)
+    try:
+        # a commit survives the end of the process; a loss of power may cost the file, which can be made again
+        database.execute("PRAGMA synchronous = OFF")
+        database.executescript(_CREATE)
+    except BaseException:
+        database.close()
+        raise
+    return database

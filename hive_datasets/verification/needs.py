@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..recipe.parsing import normalize_split
 from ..sources import find_corpus
 
 #: Seconds on each side of a crop that a resampler needs too.
@@ -31,6 +32,7 @@ class Needs:
         spans: of each use, float64 of shape (uses, 4): start and end of the chunk, and of the crop,
             in seconds from the start of the file. Empty if `keep_spans` is False.
         row_splits, row_sources: of each row: its split and how many uses it has, int32.
+        row_num_sources: of each row, how many sources its mixture has: more than uses where only some corpora count.
         mix_ids: of each row.
     """
 
@@ -57,6 +59,7 @@ class Needs:
         self._extend("label_ids", self._encode("labels", uses.field("label")))
         self._extend("row_splits", self._encode("splits", table.column("split").chunk(0)))
         self._extend("row_sources", pc.list_value_length(sources).to_numpy())
+        self._extend("row_num_sources", table.column("num_sources").to_numpy())
         self.mix_ids.append(table.column("mix_id").chunk(0))
         if self.keep_spans:
             chunk = [uses.field(name).to_numpy() for name in ("chunk_start_second", "chunk_end_second")]
@@ -84,6 +87,11 @@ class Needs:
         return self._array("row_sources")
 
     @property
+    def row_num_sources(self) -> npt.NDArray[np.int32]:
+        """See the class."""
+        return self._array("row_num_sources")
+
+    @property
     def spans(self) -> npt.NDArray[np.float64]:
         """See the class."""
         return np.asarray(self._spans, dtype=np.float64).reshape(-1, 4)
@@ -92,6 +100,19 @@ class Needs:
     def row_of_use(self) -> npt.NDArray[np.int32]:
         """The row of each use."""
         return np.repeat(np.arange(len(self.row_sources), dtype=np.int32), self.row_sources)
+
+    @property
+    def crop_of_use(self) -> npt.NDArray[np.float64]:
+        """Start and end of the crop of each use, as far as its chunk goes, in seconds, (uses, 2)."""
+        spans = self.spans
+        return np.stack([spans[:, 2], np.minimum(spans[:, 3], spans[:, 1])], axis=1)
+
+    def uses_of(self, files: Collection[int]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+        """The uses of each of some files."""
+        chosen = np.flatnonzero(np.isin(self.files, list(files)))
+        order = chosen[np.argsort(self.files[chosen], kind="stable")]
+        found, starts = np.unique(self.files[order], return_index=True)
+        yield from zip(found.tolist(), np.split(order, starts[1:]), strict=False)
 
     def crops(self) -> Iterator[npt.NDArray[np.float64]]:
         """For each path, the distinct crops in seconds, (n, 4): what to read (with a margin), and the crop itself."""
@@ -135,7 +156,7 @@ def collect_needs(
 
     Args:
         tables: the metadata.
-        splits: only mixtures of these.
+        splits: only mixtures of these ("val" is "validation").
         corpora: only sources of these (any name that `find_corpus` knows), and mixtures that have such.
         keep_spans: whether to keep which seconds are needed.
     """
@@ -143,7 +164,8 @@ def collect_needs(
     wanted = None if corpora is None else {_corpus_name(name) for name in corpora}
     for table in tables:
         if splits is not None:
-            table = table.filter(pc.is_in(table.column("split"), value_set=pa.array(sorted(splits))))
+            names = sorted(map(normalize_split, splits))
+            table = table.filter(pc.is_in(table.column("split"), value_set=pa.array(names)))
         if wanted is not None:
             table = _keep_corpora(table, wanted)
         needs.add(table)

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 
 from ..files import written_aside
-from .report import describe_mixtures, format_share
+from .report import describe_mixtures, describe_scope, format_share
 from .result import CorpusSummary, Verification
 
 #: Findings that the page holds; a report file has all.
@@ -29,7 +29,9 @@ def write_page(result: Verification, file: Path) -> None:
     usable, mixtures = int(result.usable.sum()), len(result.usable)
     text = Template(page).substitute(
         level=escape(result.level),
-        verdict=f"{usable:,} of {mixtures:,} mixtures are usable ({format_share(usable, mixtures)})",
+        verdict=escape(
+            f"{usable:,} of {mixtures:,} {describe_scope(result)} are usable ({format_share(usable, mixtures)})"
+        ),
         legend="".join(f'<span><i class="{name}"></i>{_words(name)}</span>' for name in _COUNTS),
         corpus_heads="".join(f"<th>{_words(name)}</th>" for name in ("needed", *_COUNTS)),
         corpora="\n".join(map(_corpus_row, result.corpora)),
@@ -45,8 +47,8 @@ def write_page(result: Verification, file: Path) -> None:
         )
         or "<li>Nothing: all is there.</li>",
         left_out=left_out,
-        # in a script element, only "</" could end the text early
-        findings=json.dumps(findings).replace("</", "<\\/"),
+        # in a script element, "</script" ends the text, and "<!--" changes how it is read
+        findings=json.dumps(findings).replace("<", "\\u003c"),
     )
     with written_aside(file) as aside:
         aside.write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -25,7 +25,7 @@ def format_report(result: Verification) -> str:
     corpora = [["corpus", *(name.replace("_", " ") for name in counts)]]
     corpora += [[summary.title, *(f"{getattr(summary, name):,}" for name in counts)] for summary in result.corpora]
     corpora += [["total", *(f"{sum(getattr(summary, name) for summary in result.corpora):,}" for name in counts)]]
-    mixtures = [["mixtures", "usable", "of", ""]]
+    mixtures = [[describe_scope(result), "usable", "of", ""]]
     mixtures += [
         _coverage_row(describe_mixtures(coverage), coverage.usable, coverage.total) for coverage in result.mixtures
     ]
@@ -37,9 +37,16 @@ def format_report(result: Verification) -> str:
         lines = [f"{step.corpus}: {step.problem}", f"    {step.advice}"]
         lines += [f"    dataset_paths: {step.configuration}"] if step.configuration else []
         parts.append("\n".join(lines))
-    if not result.usable.all():
-        parts.append('Train on what is there: load_dataset("hive", available_only=True, ...)')
+    if result.details:
+        parts.append("Every file: --report FILE, or --html FILE")
+    if result.usable.any() and not result.usable.all() and not result.only:
+        parts.append('Train on what is there: hive_datasets.load_dataset("hive", available_only=True, ...)')
     return "\n\n".join(parts)
+
+
+def describe_scope(result: Verification) -> str:
+    """Of which mixtures is told what can be used, and how far."""
+    return f"mixtures, as far as {', '.join(result.only)} goes" if result.only else "mixtures"
 
 
 def write_findings(result: Verification, file: Path) -> int:

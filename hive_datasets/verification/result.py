@@ -21,6 +21,7 @@ STATUSES = {
     "missing": "missing",
     "too_short": "too_short",
     "unreadable": "unreadable",
+    "unreachable": "unreadable",
     "empty": "unreadable",
     "truncated": "unreadable",
     "ambiguous": "wrong",
@@ -28,6 +29,8 @@ STATUSES = {
     "non_finite": "wrong",
     "other_rate": "wrong",
 }
+#: Those of files that serve the mixtures whose crops are not concerned.
+PARTLY_BAD = frozenset({"too_short", "truncated", "silent", "non_finite"})
 #: Those with which a mixture can be rendered as its recipe says (or nearly so: with another bandwidth).
 USABLE = frozenset({"found", "variant", "other_rate"})
 
@@ -126,6 +129,8 @@ class Verification:
         usable: of each mixture, whether all its sources can be used.
         use_is_usable: of each use.
         affected: of each path, how many mixtures it affects.
+        only: the corpora to which the check was limited; none if it was not. Of the others nothing is known, so a
+            mixture counts as usable if its sources of these corpora are.
         next_steps: what to do next.
     """
 
@@ -136,6 +141,7 @@ class Verification:
     usable: npt.NDArray[np.bool_]
     use_is_usable: npt.NDArray[np.bool_]
     affected: npt.NDArray[np.int64]
+    only: tuple[str, ...] = ()
     next_steps: list[NextStep] = field(default_factory=list)
 
     @property
@@ -161,7 +167,7 @@ class Verification:
     @functools.cached_property
     def mixtures(self) -> list[MixtureCoverage]:
         """Usable mixtures by split and number of sources, in that order."""
-        rows = np.stack([self.needs.row_splits, self.needs.row_sources])
+        rows = np.stack([self.needs.row_splits, self.needs.row_num_sources])
         groups, group_of_row = np.unique(rows, axis=1, return_inverse=True)
         totals = np.bincount(group_of_row.ravel(), minlength=groups.shape[1])
         usable = np.bincount(group_of_row.ravel(), weights=self.usable, minlength=groups.shape[1])
@@ -203,6 +209,7 @@ class Verification:
             "check": self.level,
             "clean": self.is_clean,
             "files": {"needed": len(self.statuses), "usable": sum(status in USABLE for status in self.statuses)},
+            "only_corpora": list(self.only),
             "mixtures": {"total": len(self.usable), "usable": int(self.usable.sum())},
             "corpora": [asdict(summary) for summary in self.corpora],
             "mixtures_by_split_and_sources": [asdict(coverage) for coverage in self.mixtures],

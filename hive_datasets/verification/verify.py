@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
-import threading
-import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -18,20 +14,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ..errors import AmbiguousSourceError, MetadataUnavailableError, SourceError, SourceRootError
+from ..recipe.parsing import normalize_split
 from ..recipe.reading import read_tables
 from ..sources import Roots, find_corpus, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource, OpenRoot, describe_rules
 from .advice import advise
-from .checks import LEVELS, Facts, check_frames, check_header, is_too_short
-from .memory import Memory
+from .checks import LEVELS, check_frames, check_header, is_too_short
+from .memory import Memory, Seen
 from .needs import Needs, collect_needs, corpus_of
-from .result import USABLE, Verification
+from .result import PARTLY_BAD, USABLE, Verification
+from .threads import call_in_threads
 
 #: Results that are kept at once; what is lost if the process is killed.
 _KEPT_RESULTS = 1024
-#: A thread hands its results over when it has so many, or so long after the last time.
-_HANDOVER_RESULTS = 256
-_HANDOVER_SECONDS = 0.5
 
 T = TypeVar("T")
 
@@ -83,9 +78,9 @@ def verify_sources(
         check: "exists"; "header", which also compares rate and length with what the mixtures need; or
             "decode", which also decodes every needed frame.
         splits: only mixtures of these.
-        corpora: only sources of these.
+        corpora: only sources of these; nothing is then said about the other sources of their mixtures.
         jobs: files checked at once; None for as many as there are cores.
-        rescan: list every root anew.
+        rescan: list every root anew, and remember nothing of its files.
         progress: told how far it is.
 
     Raises:
@@ -108,14 +103,13 @@ def verify_sources(
         tables = _counted(_read_metadata(metadata, splits), advance)
         needs = collect_needs(tables, splits, corpora, keep_spans=check != "exists")
     if not needs.paths:
-        chosen = " or ".join(
-            [*(f"of split {name}" for name in splits or ()), *(f"with {name}" for name in corpora or ())]
-        )
-        raise MetadataUnavailableError(f"{metadata or 'the metadata of Hive'}: there is no mixture {chosen}".rstrip())
-    run = _Run(needs, catalogue, check)
+        chosen = [f"of split {name}" for name in splits or ()] + [f"with sources of {name}" for name in corpora or ()]
+        where = metadata or "the metadata of Hive"
+        raise MetadataUnavailableError(f"{where}: there is no mixture {' or '.join(chosen)}".rstrip())
+    run = _Run(needs, catalogue, check, tuple(corpora or ()))
     run.locate(rescan, progress)
     if check != "exists":
-        run.check_files(jobs or os.cpu_count() or 1, progress)
+        run.check_files(jobs or os.cpu_count() or 1, rescan, progress)
     return run.finish()
 
 
@@ -124,11 +118,13 @@ class _Run:
     needs: Needs
     catalogue: Catalogue
     level: str
+    only: tuple[str, ...]
     statuses: list[str] = field(default_factory=list)
     details: dict[int, tuple[str, str]] = field(default_factory=dict)
     #: The files that are there; of those only looked up, the ones with other names.
     found: list[_Located] = field(default_factory=list)
-    facts: dict[int, Facts] = field(default_factory=dict)
+    seen: dict[int, Seen] = field(default_factory=dict)
+    bad_uses: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
     #: Corpora whose root cannot be opened, and why.
     broken: dict[str, str] = field(default_factory=dict)
 
@@ -171,75 +167,66 @@ class _Run:
         self.details[position] = (location, detail)
         return status
 
-    def check_files(self, jobs: int, progress: Progress) -> None:
-        """Look into every file that was found, unless that is remembered."""
+    def check_files(self, jobs: int, rescan: bool, progress: Progress) -> None:
+        """Look into every file that was found, unless what was seen of it is remembered."""
         with contextlib.ExitStack() as stack:
             memories = {}
             for opened in {id(located.opened): located.opened for located in self.found}.values():
                 memories[id(opened)] = stack.enter_context(contextlib.closing(Memory(opened.storage.root)))
-            pending = self._recall(memories)
             with progress(f"checking files ({self.level})", "files", len(self.found)) as advance:
+                pending = self._recall({} if rescan else memories)
                 advance(len(self.found) - len(pending))
-                kept: dict[int, list[tuple[str, int, int, int, Facts]]] = {}
+                kept: dict[int, list[Seen]] = {}
 
                 def keep(least: int) -> None:
-                    for key, results in kept.items():
-                        if len(results) >= least:
-                            memories[key].keep(self.level, results)
-                            results.clear()
+                    for key, seen in kept.items():
+                        if len(seen) >= least:
+                            memories[key].keep(seen)
+                            seen.clear()
 
-                def note(checked: tuple[_Located, tuple[int, int, int], Facts]) -> None:
-                    located, identity, facts = checked
-                    self.facts[located.position] = facts
-                    kept.setdefault(id(located.opened), []).append((located.source.inside, *identity, facts))
+                def note(checked: tuple[_Located, Seen, bool]) -> None:
+                    located, seen, is_lasting = checked
+                    self.seen[located.position] = seen
+                    if is_lasting:
+                        kept.setdefault(id(located.opened), []).append(seen)
                     advance(1)
                     keep(_KEPT_RESULTS)
 
                 try:
-                    _in_threads(self._check, pending, jobs, note)
+                    call_in_threads(self._check, pending, jobs, note)
                 finally:  # whatever interrupts, what was checked stays checked
                     keep(1)
-            self._judge()
-            for key, memory in memories.items():
-                memory.mark_short(
-                    located.source.inside
-                    for located in self.found
-                    if id(located.opened) == key and self.statuses[located.position] == "too_short"
-                )
+        self._judge()
 
-    def _recall(self, memories: dict[int, Memory]) -> list[tuple[_Located, int, npt.NDArray[np.float64] | None]]:
-        """The files that must be looked into: (file, key of its crops, crops); the others' facts are recalled."""
-        known = {key: memory.load(self.level) for key, memory in memories.items()}
+    def _recall(self, memories: dict[int, Memory]) -> list[tuple[_Located, int | None, npt.NDArray[np.float64] | None]]:
+        """The files that must be looked into: (file, key of its crops, crops); the others are recalled."""
+        known = {key: {seen.path: seen for seen in memory} for key, memory in memories.items()}
         crops = list(self.needs.crops()) if self.level == "decode" else None
         pending = []
         for located in self.found:
             wanted = None if crops is None else crops[located.position]
-            key = 0 if wanted is None else zlib.crc32(wanted.tobytes())
-            remembered = known[id(located.opened)].get(located.source.inside)
-            if remembered is not None and (wanted is None or remembered[2] == key):
-                size, version, _, facts = remembered
-                with contextlib.suppress(OSError):
-                    if located.source.identity() == (size, version):
-                        self.facts[located.position] = facts
-                        continue
-            pending.append((located, key, wanted))
+            key = None if wanted is None else zlib.crc32(wanted.tobytes())
+            seen = known.get(id(located.opened), {}).get(located.source.inside)
+            if seen is not None and key is None:
+                seen = seen._replace(crops=None, faults=())  # a header tells nothing of them
+            if seen is not None and seen.crops == key and identify(located.source) == (seen.size, seen.version):
+                self.seen[located.position] = seen
+            else:
+                pending.append((located, key, wanted))
         return pending
 
-    def _check(
-        self, item: tuple[_Located, int, npt.NDArray[np.float64] | None]
-    ) -> tuple[_Located, tuple[int, int, int], Facts]:
+    def _check(self, item: tuple[_Located, int | None, npt.NDArray[np.float64] | None]) -> tuple[_Located, Seen, bool]:
         located, key, crops = item
-        try:
-            size, version = located.source.identity()
-        except OSError:
-            size = version = -1
-        facts = check_header(located.source) if crops is None else check_frames(located.source, crops)
-        return located, (size, version, key), facts
+        identity = identify(located.source)
+        facts, faults = (check_header(located.source), []) if crops is None else check_frames(located.source, crops)
+        size, version = identity or (0, 0)
+        seen = Seen(located.source.inside, size, version, facts, key, tuple(faults))
+        return located, seen, facts.is_lasting and identity is not None
 
     def _judge(self) -> None:
-        """Turn facts into statuses."""
+        """Turn what was seen into statuses."""
         for located in self.found:
-            facts = self.facts[located.position]
+            facts = self.seen[located.position].facts
             corpus = find_corpus(corpus_of(located.source.path))
             native = corpus.sampling_rate if corpus else None
             position, location = located.position, located.source.location
@@ -248,35 +235,32 @@ class _Run:
             elif native is not None and facts.sampling_rate != native:
                 detail = f"{facts.sampling_rate} Hz, where the corpus has {native} Hz"
                 self.statuses[position] = self._note(position, "other_rate", location, detail)
-        short = self._short_uses()
-        ends = np.zeros(len(self.needs.paths))
-        np.maximum.at(ends, self.needs.files[short], self.needs.spans[short, 1])
+        self.bad_uses = find_bad_uses(self.needs, self.seen)
+        ends = self.needs.spans[:, 1]
         sources = {located.position: located.source for located in self.found}
-        for position in np.flatnonzero(ends).tolist():
-            facts = self.facts[position]
-            stop = int(ends[position] * facts.sampling_rate)
-            detail = f"it has {facts.frames} frames, and a chunk ends at frame {stop}"
-            self.statuses[position] = self._note(position, "too_short", sources[position].location, detail)
-
-    def _short_uses(self) -> npt.NDArray[np.bool_]:
-        """Of each use, whether its chunk is outside its file."""
-        if self.level == "exists" or not len(self.needs.files):
-            return np.zeros(len(self.needs.files), dtype=bool)
-        rates, frames = np.zeros((2, len(self.needs.paths)), dtype=np.int64)
-        for position, facts in self.facts.items():
-            if facts.status == "ok":
-                rates[position], frames[position] = facts.sampling_rate, facts.frames
-        spans, files = self.needs.spans, self.needs.files
-        return is_too_short(spans[:, 0], spans[:, 1], rates[files], frames[files])
+        for position, uses in self.needs.uses_of(np.unique(self.needs.files[self.bad_uses]).tolist()):
+            facts, faults = self.seen[position].facts, self.seen[position].faults
+            if facts.status != "ok":
+                continue
+            status, detail = faults[0][2:] if faults else ("too_short", "")
+            if not faults:
+                end = int(ends[uses[self.bad_uses[uses]]].max() * facts.sampling_rate)
+                detail = f"it has {facts.frames} frames, and a chunk ends at frame {end}"
+            self.statuses[position] = self._note(position, status, sources[position].location, detail)
 
     def finish(self) -> Verification:
         """Count what can be used."""
         needs = self.needs
-        good = np.array([status in USABLE or status == "too_short" for status in self.statuses], dtype=bool)
-        use_is_usable = good[needs.files] & ~self._short_uses()
-        rows = needs.row_of_use
+        # a file of which only some crops are bad serves the others
+        is_partly_bad = np.array([status in PARTLY_BAD for status in self.statuses], dtype=bool)
+        good = np.array([status in USABLE for status in self.statuses], dtype=bool) | is_partly_bad
+        bad_uses = self.bad_uses if len(self.bad_uses) else np.zeros(len(needs.files), dtype=bool)
+        use_is_usable = good[needs.files] & ~bad_uses
         usable = np.ones(len(needs.row_sources), dtype=bool)
-        usable[rows[~use_is_usable]] = False
+        usable[needs.row_of_use[~use_is_usable]] = False
+        concerned = np.array([status != "found" for status in self.statuses], dtype=bool)
+        affected_uses = concerned[needs.files] & ~(is_partly_bad[needs.files] & use_is_usable)
+        pairs = np.unique(np.stack([needs.files[affected_uses], needs.row_of_use[affected_uses]]), axis=1)
         result = Verification(
             level=self.level,
             needs=needs,
@@ -284,22 +268,42 @@ class _Run:
             details=self.details,
             usable=usable,
             use_is_usable=use_is_usable,
-            affected=_count_affected(needs, self.statuses, use_is_usable),
+            affected=np.bincount(pairs[0], minlength=len(self.statuses)),
+            only=self.only,
         )
         sources = {located.position: located.source for located in self.found}
         result.next_steps = advise(result, self.catalogue, self.broken, sources)
         return result
 
 
-def _count_affected(needs: Needs, statuses: list[str], use_is_usable: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Of each path, the mixtures that its finding affects: of a file too short, those that need what is not there."""
-    concerned = np.array([status != "found" for status in statuses], dtype=bool)
-    is_short = np.array([status == "too_short" for status in statuses], dtype=bool)
-    if not len(needs.files):
-        return np.zeros(len(statuses), dtype=np.int64)
-    uses = concerned[needs.files] & ~(is_short[needs.files] & use_is_usable)
-    pairs = np.unique(np.stack([needs.files[uses], needs.row_of_use[uses]]), axis=1)
-    return np.bincount(pairs[0], minlength=len(statuses))
+def identify(source: LocatedSource) -> tuple[int, int] | None:
+    """Size and version of a file; None where they cannot be had, so that nothing of it is remembered."""
+    try:
+        return source.identity()
+    except OSError:
+        return None
+
+
+def find_bad_uses(needs: Needs, seen: dict[int, Seen]) -> npt.NDArray[np.bool_]:
+    """Of each use, whether its chunk is outside its file, or its crop is known to be faulty.
+
+    Args:
+        needs: with spans.
+        seen: what was seen of files, by their positions in the list of paths.
+    """
+    rates, frames = np.zeros((2, len(needs.paths)), dtype=np.int64)
+    faulty = {}
+    for position, (_, _, _, facts, _, faults) in seen.items():
+        if facts.status == "ok":
+            rates[position], frames[position] = facts.sampling_rate, facts.frames
+        if faults:
+            faulty[position] = {fault[:2] for fault in faults}
+    spans, files = needs.spans, needs.files
+    bad = is_too_short(spans[:, 0], spans[:, 1], rates[files], frames[files])
+    crops = needs.crop_of_use if faulty else spans
+    for position, uses in needs.uses_of(faulty):
+        bad[uses] |= [tuple(crop) in faulty[position] for crop in crops[uses].tolist()]
+    return bad
 
 
 def _read_metadata(metadata: str | os.PathLike[str] | None, splits: Collection[str] | None) -> Iterator[pa.Table]:
@@ -311,7 +315,7 @@ def _read_metadata(metadata: str | os.PathLike[str] | None, splits: Collection[s
     files = find_metadata_files(data_dir, None, None, datasets.DownloadConfig())
     for split, names in files.items():
         # on the Hub, a split's files hold that split alone
-        if metadata is None and splits is not None and str(split) not in splits:
+        if metadata is None and splits is not None and str(split) not in map(normalize_split, splits):
             continue
         for name in names:
             yield from read_tables(str(name))
@@ -339,51 +343,3 @@ def _increments(advance: Callable[[int], Any]) -> Callable[[int], None]:
         seen = total
 
     return tell
-
-
-def _in_threads(function: Callable[[Any], T], items: Iterable[Any], jobs: int, handle: Callable[[T], Any]) -> None:
-    """Call `function` with every item in `jobs` threads, and `handle` with every result in this one.
-
-    Results are handed over some at a time: waking this thread for each would cost more than a header. Whatever ends
-    this early, Ctrl-C too, the items begun are finished and their results handled.
-    """
-    shared = iter(items)
-    results: queue.SimpleQueue[list[T] | None] = queue.SimpleQueue()
-    stopped = threading.Event()
-    working = jobs
-
-    def work() -> None:
-        done: list[T] = []
-        due = time.monotonic() + _HANDOVER_SECONDS
-        try:
-            for item in shared:
-                done.append(function(item))
-                if len(done) >= _HANDOVER_RESULTS or time.monotonic() > due:
-                    results.put(done)
-                    done, due = [], time.monotonic() + _HANDOVER_SECONDS
-                if stopped.is_set():
-                    return
-        finally:
-            results.put(done)
-            results.put(None)
-
-    def handle_all() -> None:
-        nonlocal working
-        while working:
-            done = results.get()
-            if done is None:
-                working -= 1
-            else:
-                for result in done:
-                    handle(result)
-
-    with ThreadPoolExecutor(jobs) as executor:
-        workers = [executor.submit(work) for _ in range(jobs)]
-        try:
-            handle_all()
-        except BaseException:
-            stopped.set()
-            handle_all()
-            raise
-    for worker in workers:
-        worker.result()

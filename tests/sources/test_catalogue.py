@@ -12,6 +12,7 @@ import pytest
 
 from hive_datasets import (
     AmbiguousSourceError,
+    HiveError,
     Mixer,
     SourceNotFoundError,
     SourceRootError,
@@ -20,6 +21,7 @@ from hive_datasets import (
     parse_recipe,
 )
 from hive_datasets.sources import Roots, parse_roots
+from hive_datasets.sources.archives import TarStorage
 from hive_datasets.sources.catalogue import Catalogue
 from hive_datasets.sources.index import Scan, write_index
 from tests.sources.test_folders import settle
@@ -192,7 +194,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "file"))
     assert locate(tmp_path, f"{AUDIOSET}/a.flac").rules == ()
-    with pytest.raises(SourceRootError, match="the cache cannot be written"):
+    with pytest.raises(HiveError, match=r"the cache folder .*/file cannot be written: .*\. Set HF_HOME"):
         locate(tmp_path, f"{AUDIOSET}/b.flac")
 
 
@@ -204,14 +206,32 @@ def test_paths_that_lead_out_are_refused(tmp_path, path):
 
 
 def test_a_folder_for_all_may_hold_corpora_under_their_other_names(tmp_path):
+    (tmp_path / "ESC-50-master").mkdir()  # empty
     for name in ("esc50/audio/1-5-A-0.wav", "AUDIOSET/audioset_data/audio/unbal_train/a.flac"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
     assert locate(tmp_path, "ESC-50-master/audio/1-5-A-0.wav").location == f"{tmp_path}/esc50/audio/1-5-A-0.wav"
     assert locate(tmp_path, f"{AUDIOSET}/a.flac").rules == ()
     (tmp_path / "ESC-50").mkdir()
+    (tmp_path / "ESC-50" / "a.wav").touch()
     with pytest.raises(SourceRootError, match=r"several source roots in .*: ESC-50, esc50"):
         locate(tmp_path, "ESC-50-master/audio/1-5-A-0.wav")
+
+
+def test_a_root_that_fails_is_not_tried_for_every_path(tmp_path, monkeypatch):
+    (tmp_path / "AudioSet.tar").write_bytes(b"no tar" * 1000)
+    catalogue = Catalogue(parse_roots(tmp_path))
+    scans = []
+    scan = TarStorage.scan
+    monkeypatch.setattr(TarStorage, "scan", lambda self, progress: scans.append(1) or scan(self, progress))
+    for number in range(20):
+        with pytest.raises(SourceRootError, match="it is not a tar"):
+            catalogue.locate(f"{AUDIOSET}/{number}.flac")
+    assert len(scans) == 1
+    monkeypatch.setattr("hive_datasets.sources.catalogue.RECHECK_SECONDS", 0.0)
+    with pytest.raises(SourceRootError, match="it is not a tar"):
+        catalogue.locate(f"{AUDIOSET}/0.flac")
+    assert len(scans) == 2
 
 
 def test_a_file_that_comes_later_is_found(tmp_path, monkeypatch):
