@@ -38,7 +38,7 @@ chromium:
 # torch is pinned: an open range would take a build with several GB of CUDA libraries
 .venv/dev.installed: setup.cfg
 	$(PYTHON) -m venv .venv
-	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,dev,fast,plot,s3,torch]'
+	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,dev,fast,http,plot,s3,torch]'
 	touch $@
 
 .venv/datasets-%/installed: setup.cfg

@@ -12,6 +12,7 @@ import itertools
 import operator
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from datasets.utils.file_utils import xopen
 
 from .availability import Availability, find_availability
 from .demo import demo_folder
+from .errors import UnreadableSourceWarning
 from .features import Mixture, OnError, mixture_features
 from .metadata_files import find_metadata_files
 from .mixing import Stems
@@ -222,7 +224,9 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     ) -> Iterator[tuple[Any, pa.Table]]:
         shard_index = 0  # counts only shards with rows: datasets before 5 takes no gaps
         for shard in shards:
-            tables = (self._select(table, availability) for table in self._read(shard))
+            tables: Iterator[pa.Table] = map(self._select, self._read(shard))
+            if availability is not None:
+                tables = (table.filter(pa.array(availability.of(table))) for table in tables)
             batch_index = -1
             for batch_index, table in enumerate(filter(len, tables)):
                 yield Key(shard_index, batch_index), _to_columns(table)
@@ -237,7 +241,7 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
                 parquet = open_parquet(stream, shard.name)
                 yield from read_row_group(parquet, shard.name, shard.row_group, shard.start, shard.stop)
 
-    def _select(self, table: pa.Table, availability: Availability | None) -> pa.Table:
+    def _select(self, table: pa.Table) -> pa.Table:
         row_filter = self.config.row_filter()
         if row_filter is not None:
             try:
@@ -247,7 +251,7 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         if self.config.labels is not None:
             labels = [self.config.labels] if isinstance(self.config.labels, str) else list(self.config.labels)
             table = table.filter(contains_label(table, labels))
-        return table if availability is None else table.filter(pa.array(availability.of(table)))
+        return table
 
     def _open(self, file: str) -> Any:
         return xopen(file, "rb", download_config=_download_config(self.token, self.storage_options))
@@ -260,8 +264,13 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             return dataset
         batches = dataset.select_columns("mixture").with_format("arrow").iter(_AVAILABILITY_ROWS)
         recipes = (pa.Table.from_struct_array(pa.table(batch).column("mixture")) for batch in batches)
-        available = [self._availability.of(table) for table in recipes]
-        return dataset.select(np.flatnonzero(np.concatenate(available)) if available else [])
+        available = np.concatenate([np.zeros(0, dtype=bool), *map(self._availability.of, recipes)])
+        if len(available) and not available.any():
+            message = (
+                f"available_only: none of {len(available)} mixtures can be rendered; hive-verify-sources tells why"
+            )
+            warnings.warn(message, UnreadableSourceWarning, stacklevel=2)
+        return dataset.select(np.flatnonzero(available))
 
     def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
         """As `datasets` has it; with ``on_error="skip"``, unreadable mixtures are dropped."""

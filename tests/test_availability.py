@@ -143,6 +143,8 @@ def test_ids_count_only_in_their_split(load, tmp_path):
         pa.Table.from_pylist(rows[:0], pa.schema([("split", pa.string()), ("mix_id", pa.string())])), tmp_path / "none"
     )
     assert ids(load(None, available_only=tmp_path / "none").decode(False)) == []
+    with pytest.warns(UnreadableSourceWarning, match="none of 48 mixtures can be rendered"):
+        assert len(load(None, streaming=False, available_only=tmp_path / "none")) == 0
 
 
 def test_a_laptop_with_three_corpora(load, corpora, mini):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -65,16 +68,39 @@ def open_source(located: LocatedSource) -> Iterator[soundfile.SoundFile]:
     """
     opened = located.open()
     try:
-        try:
-            file = _SourceFile(opened)
-        except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError) as error:
-            raise _classify(opened, error) from None
-        with file:
-            yield file
+        with _interrupts_held_back() if _is_read_by_callbacks(opened) else nullcontext():
+            try:
+                file = _SourceFile(opened)
+            except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError) as error:
+                raise _classify(opened, error) from None
+            with file:
+                yield file
     except SourceError:
         if isinstance(opened, RangeFile) and opened.error is not None:  # what libsndfile saw was an early end
             raise opened.error from None
         raise
+
+
+def _is_read_by_callbacks(opened: str | RangeFile | io.BytesIO) -> bool:
+    """Whether libsndfile reads through Python, and fast; a server may hang, and Ctrl-C must end that."""
+    return opened.is_local if isinstance(opened, RangeFile) else not isinstance(opened, str)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait till the end: in a callback of libsndfile it would be lost, or take the process down."""
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if held:
+            previous(*held[0])
 
 
 class _SourceFile(soundfile.SoundFile):  # type: ignore[misc]

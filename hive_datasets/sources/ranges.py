@@ -14,6 +14,8 @@ from .blocks import find_block_cache
 
 #: A request that fails is tried this often: connections break.
 _ATTEMPTS = 3
+#: What installs a protocol's package.
+_EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http"}
 
 
 class Bytes(Protocol):
@@ -92,6 +94,11 @@ class RangeFile(io.RawIOBase):
         self._length = source.size - start if length is None else length
         self.error: BaseException | None = None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is read from disk."""
+        return isinstance(self._source, LocalBytes)
+
     def readinto(self, buffer: Any) -> int:
         """See `io.RawIOBase`."""
         wanted = min(len(buffer), self._length - self._position)
@@ -163,8 +170,9 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         # looked up again each time: fsspec keeps one for each process and thread, since none survives a fork
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        extra = ' (pip install "hive-datasets[s3]")' if url.startswith(("s3:", "s3a:")) else ""
-        raise SourceRootError(f"{url}: {error}{extra}") from None
+        extra = _EXTRAS.get(url.partition("://")[0])
+        hint = f' (pip install "hive-datasets[{extra}]")' if extra else ""
+        raise SourceRootError(f"{url}: {error}{hint}") from None
     except ValueError as error:
         raise SourceRootError(f"{url}: {error}") from None
     return fs, path

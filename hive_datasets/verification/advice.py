@@ -11,6 +11,7 @@ from ..errors import SourceRootError
 from ..sources import find_corpus
 from ..sources.catalogue import Catalogue, LocatedSource, list_named
 from ..sources.storage import is_archive
+from .memory import count_faulty
 from .needs import corpus_of
 from .result import CorpusSummary, NextStep, Verification
 
@@ -50,6 +51,7 @@ def advise(
             configuration = _configure_otherwise(catalogue, summary.corpus)
             steps.append(NextStep(summary.corpus, broken[summary.corpus], where_to_get(summary.corpus), configuration))
         else:
+            steps.extend(_recall_faults(summary, result, catalogue))
             steps.extend(_advise_on(summary, positions.get(summary.corpus, {}), result, catalogue, sources))
     return steps
 
@@ -86,6 +88,20 @@ def _advise_on(
         )
         problem = f"{len(variants):,} of {summary.needed:,} files are found by a known variant of their paths: {named}"
         yield NextStep(name, problem, advice, _configure(name, mended) if mended else None)
+
+
+def _recall_faults(summary: CorpusSummary, result: Verification, catalogue: Catalogue) -> Iterator[NextStep]:
+    """What looking files up does not tell, and a look into them did once: `available_only` goes by that, too."""
+    if result.level == "exists":
+        root = catalogue.open_root(f"{summary.corpus}/any")[0].storage.root
+        count = count_faulty(root)
+        if count:
+            problem = (
+                f"{count:,} files in {root} were found to be faulty by an earlier check, which this one does not tell"
+            )
+            yield NextStep(
+                summary.corpus, problem, "Check again with --check header or decode: the rest is remembered."
+            )
 
 
 def where_to_get(name: str) -> str:

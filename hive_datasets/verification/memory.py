@@ -89,6 +89,11 @@ class Memory:
             self._database.executemany("INSERT OR REPLACE INTO headers_1 VALUES (?,?,?,?,?,?,?,?)", headers)
             self._database.executemany("INSERT OR REPLACE INTO decodes_1 VALUES (?,?,?,?,?)", decodes)
 
+    def count_faulty(self) -> int:
+        """How many files were found to be faulty."""
+        query = "SELECT path FROM headers_1 WHERE status != 'ok' UNION SELECT path FROM decodes_1 WHERE faults != '[]'"
+        return int(self._database.execute(f"SELECT COUNT(*) FROM ({query})").fetchone()[0])
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()
@@ -99,6 +104,14 @@ def recall(root: str) -> Iterator[Seen]:
     if memory_file(root).exists():
         with contextlib.closing(Memory(root)) as memory:
             yield from memory
+
+
+def count_faulty(root: str) -> int:
+    """How many files of a root were found to be faulty."""
+    if not memory_file(root).exists():
+        return 0
+    with contextlib.closing(Memory(root)) as memory:
+        return memory.count_faulty()
 
 
 def memory_file(root: str) -> Path:
