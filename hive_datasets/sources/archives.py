@@ -108,10 +108,13 @@ class ZipStorage(_ArchiveStorage):
     def open(self, path: str, extent: Extent | None) -> RangeFile | io.BytesIO:
         """See `Storage`."""
         assert extent is not None
+        header = self._bytes.read_at(extent.offset, _LOCAL_HEADER.size + _MAX_NAME_BYTES)
         signature, name_length, extra_length = _LOCAL_HEADER.unpack(
-            self._bytes.read_at(extent.offset, _LOCAL_HEADER.size).ljust(_LOCAL_HEADER.size, b"\0")
+            header[: _LOCAL_HEADER.size].ljust(_LOCAL_HEADER.size, b"\0")
         )
-        if signature != b"PK\x03\x04":
+        name = header[_LOCAL_HEADER.size :][:name_length].rpartition(b"/")[2]
+        is_its_name = path.rpartition("/")[2] in (name.decode("utf-8", "replace"), name.decode("cp437"))
+        if signature != b"PK\x03\x04" or not (is_its_name or name_length > _MAX_NAME_BYTES):
             raise TruncatedSourceError(
                 "it is not where the archive's directory says: the archive is damaged or changed"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ def call_in_threads(
     """
     shared = iter(items)
     handed: queue.SimpleQueue[list[Result] | BaseException | None] = queue.SimpleQueue()
+    received: deque[Result] = deque()
     stopped = threading.Event()
 
     def work() -> None:
@@ -59,9 +61,13 @@ def call_in_threads(
         done = handed.get(timeout=timeout)
         if isinstance(done, BaseException):
             raise done
-        for result in done or ():
-            handle(result)
+        received.extend(done or ())
+        handle_received()
         return done is not None
+
+    def handle_received() -> None:
+        while received:
+            handle(received.popleft())
 
     # daemons: one that hangs does not keep the process from ending
     for _ in range(jobs):
@@ -74,6 +80,7 @@ def call_in_threads(
         stopped.set()
         end = time.monotonic() + _PATIENCE_SECONDS
         try:
+            handle_received()
             while working and time.monotonic() < end:
                 working -= not take(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:

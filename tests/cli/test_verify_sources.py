@@ -46,13 +46,17 @@ def test_json(metadata, corpora, tmp_path, capsys):
     assert report["next_steps"][0]["corpus"] == "ESC-50-master"
 
 
-def test_the_report_comes_first_whatever_follows(metadata, corpora, tmp_path, capsys):
+def test_the_report_comes_first_and_each_file_for_itself(metadata, corpora, tmp_path, capsys):
     (tmp_path / "file").touch()
-    report = tmp_path / "file" / "report.csv"
-    assert main([metadata, "--dataset-paths", str(corpora), "--report", str(report), "--quiet"]) == 2
+    (tmp_path / "folder.html").mkdir()
+    files = [tmp_path / "file" / "report.csv", tmp_path / "folder.html", tmp_path / "usable.parquet"]
+    options = ["--report", files[0], "--html", files[1], "--write-index", files[2]]
+    assert main([metadata, "--dataset-paths", str(corpora), "--quiet", *map(str, options)]) == 2
     output = capsys.readouterr()
     assert "total" in output.out
-    assert "hive-verify-sources: " in output.err
+    assert f"findings cannot be written to {files[0]}" in output.err
+    assert f"page cannot be written to {files[1]}" in output.err
+    assert f"64 usable mixtures written to {files[2]}" in output.err
 
 
 @pytest.mark.parametrize(

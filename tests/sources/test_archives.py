@@ -1,13 +1,23 @@
 import io
+import os
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 
 import numpy as np
 import pytest
 
-from hive_datasets import Mixer, SourceFormatError, SourceRootError, TruncatedSourceError
-from hive_datasets.sources import archives
+from hive_datasets import (
+    Mixer,
+    SourceFormatError,
+    SourceNotFoundError,
+    SourceRootError,
+    TruncatedSourceError,
+)
+from hive_datasets.sources import archives, parse_roots
+from hive_datasets.sources.catalogue import Catalogue
 from hive_datasets.sources.storage import load_index, open_storage
 
 
@@ -210,3 +220,126 @@ def test_the_last_part_of_a_small_split_zip_and_parts_put_together_with_cat(tmp_
     (tmp_path / "a.zip").write_bytes(data)
     with pytest.raises(SourceRootError, match="zip -s 0 NAME"):
         load_index(open_storage(str(tmp_path / "a.zip")))
+
+
+def test_an_archive_replaced_under_a_running_process(tmp_path, monkeypatch):
+    monkeypatch.setattr("hive_datasets.sources.catalogue.RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr("hive_datasets.sources.catalogue.RECHECK_SHARE", float("inf"))
+    make_zip(tmp_path / "AudioSet.zip", {"x/a.wav": b"1"})
+    catalogue = Catalogue(parse_roots(tmp_path))
+    assert catalogue.locate("AudioSet/x/a.wav").open().read() == b"1"
+    with pytest.raises(SourceNotFoundError):
+        catalogue.locate("AudioSet/x/b.wav")
+    make_zip(tmp_path / "new.zip", {"x/c.wav": b"33", "x/b.wav": b"22"})
+    os.replace(tmp_path / "new.zip", tmp_path / "AudioSet.zip")
+    assert catalogue.locate("AudioSet/x/b.wav").open().read() == b"22"
+
+
+def test_another_member_where_one_was_is_not_taken_for_it(tmp_path):
+    storage = make_zip(tmp_path / "a.zip", {"x/a.wav": b"1", "x/b.wav": b"2"})
+    index = load_index(storage)
+    extent = index.extent(index.find("x/a.wav"))
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("x/b.wav", b"2")
+    (tmp_path / "a.zip").write_bytes((tmp_path / "b.zip").read_bytes())  # in place: the same inode
+    with pytest.raises(TruncatedSourceError, match="damaged or changed"):
+        storage.open("x/a.wav", extent)
+
+
+def patch(file, signature, offset, format, value):
+    data = bytearray(file.read_bytes())
+    struct.pack_into(format, data, data.index(signature) + offset, value)
+    file.write_bytes(data)
+
+
+def test_however_a_directory_is_broken_the_archive_is_named(tmp_path):
+    """In ways for which `zipfile` raises no BadZipFile."""
+    make_zip(tmp_path / "a.zip", {"x/a.wav": b"1"})
+    patch(tmp_path / "a.zip", b"PK\x01\x02", 6, "<H", 99)  # the version needed to unpack it
+    with pytest.raises(SourceRootError, match=r"a\.zip: it is not a zip, or it is damaged .*9\.9"):
+        load_index(open_storage(str(tmp_path / "a.zip")))
+    make_zip(tmp_path / "a.zip", {"x/a.wav": b"1"})
+    patch(tmp_path / "a.zip", b"PK\x01\x02", 8, "<H", 0x800)  # its names are UTF-8 ...
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace(b"x/a.wav", b"x/\xff.wav"))
+    with pytest.raises(SourceRootError, match=r"a\.zip: it is not a zip, or it is damaged .*utf-8"):
+        load_index(open_storage(str(tmp_path / "a.zip")))
+
+
+@pytest.mark.parametrize("mtime", ["nan", "inf", "1e300"])
+def test_odd_times_in_a_tar(tmp_path, mtime):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a.wav")
+        member.size, member.pax_headers = 1, {"mtime": mtime}
+        archive.addfile(member, io.BytesIO(b"1"))
+    assert read(open_storage(str(tmp_path / "a.tar")), "a.wav") == b"1"
+
+
+def test_damage_in_the_middle_of_a_tar_is_told(tmp_path):
+    make_tar(tmp_path / "a.tar", {f"{number}.wav": bytes(1000) for number in range(5)})
+    data = bytearray((tmp_path / "a.tar").read_bytes())
+    data[2 * 1536 : 2 * 1536 + 512] = b"x" * 512
+    (tmp_path / "a.tar").write_bytes(data)
+    index = load_index(open_storage(str(tmp_path / "a.tar")))
+    assert sorted(index.paths()) == ["0.wav", "1.wav"]
+    assert "damaged at byte 3072" in index.problems[0]
+
+
+def test_a_name_that_an_archive_has_twice_is_not_ambiguous(tmp_path):
+    file = tmp_path / "ESC-50-master.zip"
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("audio/A.wav", b"old")
+        archive.writestr("audio/A.wav", b"new")
+    assert Catalogue(parse_roots(tmp_path)).locate("ESC-50-master/audio/a.wav").open().read() == b"new"
+
+
+BOMB = """
+import resource, sys
+from hive_datasets.sources.storage import load_index, open_storage
+storage = open_storage(sys.argv[1])
+index = load_index(storage)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    storage.open("a.wav", index.extent(index.find("a.wav")))
+except OSError as error:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)
+"""
+
+
+def test_a_zip_bomb_that_lies_takes_no_memory(tmp_path, subprocess_environment):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.wav", "w") as file:
+        for _ in range(500):
+            file.write(bytes(1 << 20))
+    patch(tmp_path / "a.zip", b"PK\x01\x02", 24, "<I", 1000)
+    command = [sys.executable, "-W", "ignore", "-c", BOMB, str(tmp_path / "a.zip")]
+    printed = subprocess.run(command, env=subprocess_environment, capture_output=True, text=True, check=True).stdout
+    assert int(printed.split()[0]) < 50_000  # KB, of 500 MB
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time, warnings
+import hive_datasets
+mixer = hive_datasets.Mixer(sys.argv[1])
+recipes = list(hive_datasets.read_recipes(sys.argv[2]))[:8]
+for recipe in recipes:
+    mixer(recipe)
+caught = 0
+for _ in range(40):
+    timer = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        while True:
+            for recipe in recipes:
+                mixer(recipe)
+    except KeyboardInterrupt:
+        caught += 1
+    timer.join()
+print(caught)
+"""
+
+
+def test_ctrl_c_while_an_archive_is_read(corpora, shared, tmp_path, subprocess_environment):
+    """libsndfile reads it through callbacks, out of which no exception comes."""
+    zip_folder(corpora, tmp_path / "all.zip", zipfile.ZIP_DEFLATED)
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "all.zip"), str(shared / "mini" / "hub")]
+    done = subprocess.run(command, env=subprocess_environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "40"), done.stderr

@@ -1,6 +1,7 @@
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,38 @@ def test_links_are_followed_but_not_in_a_circle(root, tmp_path):
     assert not any("back/a.wav" in path or path == "gone.wav" for path in index.paths())
     assert any("link/back is a link to a folder that it lies in" in problem for problem in index.problems)
     assert any("self" in problem for problem in index.problems)
+
+
+def test_a_bad_link_hides_no_other_file(root):
+    (root / "zz.wav").symlink_to("zz.wav")
+    index = load_index(open_storage(str(root)))
+    assert sorted(index.paths()) == ALL
+    assert any("zz.wav is a link that leads nowhere" in problem for problem in index.problems)
+
+
+def test_a_link_whose_target_comes_later(root, tmp_path):
+    """As of git-annex and of the Hub's snapshots: the folder does not change."""
+    (root / "b" / "link.wav").symlink_to(tmp_path / "target.wav")
+    settle(root)
+    assert listing(root) == ALL
+    (tmp_path / "target.wav").touch()
+    assert listing(root) == sorted([*ALL, "b/link.wav"])
+
+
+def test_archives_inside_a_root_are_named(root):
+    (root / "b" / "FSD50K.dev_audio.zip").touch()
+    index = load_index(open_storage(str(root)))
+    assert index.problems == [f"{root}/b/FSD50K.dev_audio.zip is an archive: unpack it, or make it the root"]
+
+
+def test_a_folder_where_an_archive_was(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.wav", b"1")
+    assert listing(tmp_path / "a.zip") == ["a.wav"]
+    (tmp_path / "a.zip").unlink()
+    (tmp_path / "a.zip").mkdir()
+    (tmp_path / "a.zip" / "b.wav").touch()
+    assert listing(tmp_path / "a.zip") == ["b.wav"]
 
 
 def test_a_folder_without_permission_is_named():

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from hive_datasets import SourceRootError, find_corpus, list_corpora
-from hive_datasets.sources.roots import config_file, find_roots, parse_roots
+from hive_datasets.sources.roots import config_file, find_roots, join_root, name_of_root, parse_roots
 
 AUTHORS_KEYS = [
     "AudioSet",
@@ -81,7 +81,9 @@ def test_a_corpus_of_ones_own():
     assert parse_roots({"MyCorpus": "/data/mine"}).locate("mycorpus/x.wav") == "/data/mine/x.wav"
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "a/../../b.wav", "a", "", "a/", "../a/b"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "a/../../b.wav", "a", "", "a/", "../a/b", "a//etc/passwd", "a/./b", "a/b/"]
+)
 def test_paths_that_leave_the_root_are_refused(path):
     with pytest.raises(SourceRootError, match="not a metadata path"):
         parse_roots({"a": "/data/a"}).locate(path)
@@ -150,3 +152,44 @@ def test_argument_goes_before_environment_goes_before_config_file(monkeypatch, t
     monkeypatch.setenv("HIVE_DATASET_PATHS", str(tmp_path))
     assert located() == f"{tmp_path}/AudioSet/x"
     assert located(parse_roots({"AudioSet": "/argument"})) == "/argument/x"
+
+
+def test_a_root_that_bears_the_name_of_a_corpus_is_that_ones(tmp_path):
+    (tmp_path / "ESC-50-master").mkdir()
+    roots = parse_roots(tmp_path / "ESC-50-master")
+    assert roots.locate("ESC-50-master/audio/x.wav") == f"{tmp_path}/ESC-50-master/audio/x.wav"
+    with pytest.raises(SourceRootError, match="no source root fits 'AudioSet'"):
+        roots.locate("AudioSet/x.wav")
+    with pytest.raises(SourceRootError, match="is empty"):
+        parse_roots(" ")
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [
+        ("/data/ESC-50-master/", "ESC-50-master"),
+        ("/data/ESC-50.tar.gz", "ESC-50"),
+        ("s3://bucket/a/ESC-50.zip", "ESC-50"),
+        ("https://zenodo.org/records/1/files/FSD50K.zip?download=1", "FSD50K"),
+        ("zip://x/ESC-50-master::/data/a.zip", "ESC-50-master"),
+        ("zip://::/data/ESC-50.zip", "ESC-50"),
+        ("/data/FSD50K.dev_audio", "FSD50K.dev_audio"),
+    ],
+)
+def test_the_name_of_a_root(root, name):
+    assert name_of_root(root) == name
+
+
+@pytest.mark.parametrize(
+    ("parent", "joined"),
+    [
+        ("/data", "/data/AudioSet"),
+        ("s3://bucket/hive/", "s3://bucket/hive/AudioSet"),
+        ("/data/all.zip", "zip://AudioSet::/data/all.zip"),
+        ("s3://bucket/all.tar", "tar://AudioSet::s3://bucket/all.tar"),
+        ("zip://::/data/all.zip", "zip://AudioSet::/data/all.zip"),
+        ("zip://hive::/data/all.zip", "zip://hive/AudioSet::/data/all.zip"),
+    ],
+)
+def test_a_root_inside_another(parent, joined):
+    assert join_root(parent, "AudioSet") == joined

@@ -69,6 +69,7 @@ def test_searching(result, tmp_path, browser):
     write_page(result, tmp_path / "page.html")
     html = browser("--dump-dom", f"file://{tmp_path}/page.html#esc%2050%20unreadable")
     assert "1 of 12 findings" in html
+    assert "0 of 12 findings" in browser("--dump-dom", f"file://{tmp_path}/page.html#50%")  # no valid escape
     html = browser("--dump-dom", f"file://{tmp_path}/page.html#helicopter")
     shown = [cells(row)[0] for hidden, row in rows_of(html, "labels") if not hidden]
     assert shown == ["Helicopter"]
@@ -88,7 +89,7 @@ def test_it_looks_like_something(result, tmp_path, browser):
 
 def test_text_of_others_stays_text(result, tmp_path, browser, monkeypatch):
     """File names and labels are not HTML, whatever is in them."""
-    evil = '</script><img src=x onerror="document.title=1">$verdict & <b>'
+    evil = '<!--<script></script><img src=x onerror="document.title=1">$verdict & <b>'
     monkeypatch.setattr(type(result), "findings", lambda self: iter([Finding("A", evil, evil, "missing", evil, 1)]))
     result.needs.labels[0] = evil
     write_page(result, tmp_path / "page.html")

@@ -3,17 +3,29 @@
 import json
 import os
 import warnings
+import zipfile
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
+from datasets import load_dataset
 
-from hive_datasets import HiveError, MetadataUnavailableError, Mixer, SourceRootError, verify_sources
+from hive_datasets import (
+    HiveError,
+    MetadataUnavailableError,
+    Mixer,
+    Recipe,
+    Source,
+    SourceRootError,
+    verify_sources,
+)
 from hive_datasets.recipe.tables import hub_from_table, table_from_recipes
 from hive_datasets.verification import verify
 from hive_datasets.verification.checks import LEVELS, Facts
 from hive_datasets.verification.memory import Memory, Seen, memory_file
 from hive_datasets.verification.result import PARTLY_BAD, STATUSES
+from tests.file_server import FileServer
 
 
 @pytest.fixture
@@ -241,6 +253,94 @@ def test_archives_are_verified_and_remembered(metadata, corpora, tmp_path, monke
     assert verify_sources(metadata, tmp_path / "all.zip", check="decode").is_clean
     monkeypatch.setattr("hive_datasets.verification.verify.check_frames", None)
     assert verify_sources(metadata, tmp_path / "all.zip", check="decode").is_clean
+
+
+@pytest.fixture
+def write_mixture(tmp_path):
+    """Write metadata of one mixture of 4 s, of seconds of one file of AudioSet; returns its recipe and its file."""
+
+    def write(name, start, path="AudioSet/x/a.wav", **source):
+        fields = {"crop_end_second": 4.0, "chunk_start_second": start, "chunk_end_second": start + 4.0, **source}
+        recipe = Recipe("a", "train", 44100, 4.0, (Source("s1", path, "Bark", 0.0, rms_gain=1.0, snr_db=0.0,
+                        applied_weight=1.0, **fields),), 1.0, 0.95)  # fmt: skip
+        file = tmp_path / f"{name}.parquet"
+        pq.write_table(hub_from_table(table_from_recipes([recipe])), file)
+        return recipe, file
+
+    return write
+
+
+def write_noise(file, seconds=10, silent=(), rate=44100):
+    frames = 0.1 * np.random.default_rng(0).standard_normal(seconds * rate)
+    for start, stop in silent:
+        frames[start * rate : stop * rate] = 0
+    file.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(file, frames, rate)
+
+
+def available(roots, file):
+    dataset = load_dataset(
+        "hive", data_dir=str(file), dataset_paths=str(roots), available_only=True, split="train", streaming=True
+    )
+    return [row["mix_id"] for row in dataset]
+
+
+def test_a_fault_of_one_crop_is_none_of_another(tmp_path, write_mixture):
+    """Whatever was checked before."""
+    roots = tmp_path / "roots"
+    write_noise(roots / "AudioSet" / "x" / "a.wav", silent=[(0, 4)])
+    (_, silent), (good_recipe, good) = write_mixture("silent", 0.0), write_mixture("good", 5.0)
+    assert verify_sources(silent, roots, check="decode").statuses == ["silent"]
+    assert verify_sources(good, roots, check="header").statuses == ["found"]
+    assert available(roots, good) == ["a"]
+    assert Mixer(roots)(good_recipe)["mix"].any()
+    assert available(roots, silent) == []
+    assert verify_sources(good, roots, check="decode").statuses == ["found"]
+    assert verify_sources(silent, roots, check="header").statuses == ["found"]  # which a header does not tell
+    assert verify_sources(silent, roots, check="decode").statuses == ["silent"]
+
+
+def test_a_file_too_short_for_one_mixture_stays_so(tmp_path, write_mixture):
+    roots = tmp_path / "roots"
+    write_noise(roots / "AudioSet" / "x" / "a.wav", seconds=5)
+    (_, beyond), (_, inside) = write_mixture("beyond", 5.0), write_mixture("inside", 1.0)
+    assert verify_sources(beyond, roots, check="decode").statuses == ["too_short"]
+    assert verify_sources(inside, roots, check="decode").statuses == ["found"]
+    assert (available(roots, beyond), available(roots, inside)) == ([], ["a"])
+
+
+def test_a_repaired_archive_is_looked_at_again(tmp_path, write_mixture):
+    """Its directory may say the same of every member."""
+    from tests.sources.test_archives import zip_folder
+
+    write_noise(tmp_path / "AudioSet" / "x" / "a.wav")
+    _, metadata = write_mixture("a", 1.0)
+    roots = tmp_path / "roots"
+    roots.mkdir()
+    zip_folder(tmp_path / "AudioSet", roots / "AudioSet.zip", zipfile.ZIP_DEFLATED)
+    whole = (roots / "AudioSet.zip").read_bytes()
+    (roots / "AudioSet.zip").write_bytes(whole[:1000] + bytes(1000) + whole[2000:])
+    assert verify_sources(metadata, roots, check="decode").statuses == ["unreadable"]
+    assert available(roots, metadata) == []
+    (roots / "AudioSet.zip").write_bytes(whole)
+    assert available(roots, metadata) == ["a"]
+    assert verify_sources(metadata, roots, check="decode").statuses == ["found"]
+
+
+def test_what_a_connection_broke_is_not_remembered(tmp_path, write_mixture, monkeypatch):
+    monkeypatch.setenv("HIVE_BLOCK_CACHE_BYTES", "0")
+    write_noise(tmp_path / "AudioSet" / "x" / "a.wav")
+    _, metadata = write_mixture("a", 1.0)
+    with FileServer(tmp_path) as server:
+        roots = {"AudioSet": f"{server.url}/AudioSet"}
+        server.failures = 1000
+        result = verify_sources(metadata, roots, check="decode")
+        assert result.statuses[0] in ("unreachable", "missing")
+        assert not result.usable.any()
+        server.failures = 0
+        assert verify_sources(metadata, roots, check="decode").statuses == ["found"]
+        server.failures = 1000
+        assert verify_sources(metadata, roots, check="decode", rescan=True).statuses != ["found"]
 
 
 def test_the_configured_metadata_and_roots(corpora, monkeypatch):
