@@ -1,3 +1,4 @@
+import itertools
 import threading
 
 import pytest
@@ -35,8 +36,7 @@ def test_an_interruption_loses_nothing_that_was_begun():
 
     done = []
     with pytest.raises(KeyboardInterrupt):
-        call_in_threads(lambda item: done.append(item) or item, range(100_000), 2, handle)
-    assert len(done) < 100_000
+        call_in_threads(lambda item: done.append(item) or item, itertools.count(), 2, handle)
     assert sorted(handled) == sorted(done)
 
 
