@@ -49,12 +49,12 @@ def call_in_threads(
                     done, due = [], time.monotonic() + _HANDOVER_SECONDS
                 if stopped.is_set():
                     break
+            handed.put(done)
         except BaseException as error:
             handed.put(done)
             handed.put(error)
-            return
-        handed.put(done)
-        handed.put(None)
+        finally:
+            handed.put(None)
 
     def take(timeout: float | None = None) -> bool:
         """Handle what the next thread hands over; whether that thread goes on."""
