@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..errors import AmbiguousSourceError, SourceNotFoundError, SourceRootError, VariantSourceWarning
-from .archives import is_archive_name
+from .archives import TarStorage, ZipStorage, is_archive_name
 from .corpora import find_corpus
 from .folders import FolderStorage
 from .index import Extent, Index
@@ -130,8 +130,9 @@ class Catalogue:
         """
         opened, rest = self.open_root(path)
         storage = opened.storage
-        if isinstance(storage, FolderStorage) and os.path.isfile(storage.locate(rest)):
-            return LocatedSource(path, storage.locate(rest), (), (), rest, storage, None)
+        location = storage.locate(rest)
+        if isinstance(storage, FolderStorage) and os.path.isfile(location):
+            return LocatedSource(path, location, (), (), rest, storage, None)
         try:
             return self.look_up(path, opened, rest)
         except SourceNotFoundError:
@@ -143,7 +144,7 @@ class Catalogue:
         """As `locate`, by the index alone."""
         storage, index = opened.storage, self._index(opened)
         first = path.partition("/")[0]
-        for inside in (rest, path) if is_archive(storage.root) else (rest,):
+        for inside in (rest, path) if isinstance(storage, (ZipStorage, TarStorage)) else (rest,):
             row = index.find(inside)
             if row >= 0:
                 return LocatedSource(path, storage.locate(inside), (), (), inside, storage, _extent(index, row))

@@ -68,7 +68,7 @@ class FolderStorage:
 
     def locate(self, path: str) -> str:
         """See `Storage`."""
-        return os.path.join(self.root, path)
+        return f"{self.root}/{path}" if path else self.root
 
     def open(self, path: str, extent: Extent | None) -> str:
         """See `Storage`."""
