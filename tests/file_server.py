@@ -2,31 +2,20 @@
 
 import functools
 import os
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
+
+from tests.local_server import LocalServer
 
 
-class FileServer(ThreadingHTTPServer):
+class FileServer(LocalServer):
     """Serves a folder; notes what is asked for as (method, path, range), and fails as often as it is told to."""
 
     def __init__(self, folder, ranges=True, listing=True):
-        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        super().__init__(functools.partial(Handler, directory=str(folder)))
         self.ranges = ranges
         self.listing = listing
         self.failures = 0
         self.requests = []
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *exception):
-        self.shutdown()
-        self.server_close()
 
 
 class Handler(SimpleHTTPRequestHandler):

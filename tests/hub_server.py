@@ -8,36 +8,25 @@ Run as a module, it prints its address and serves until its standard input close
 import hashlib
 import json
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.local_server import LocalServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class HubServer(ThreadingHTTPServer):
+class HubServer(LocalServer):
     """Serves one dataset repository from a folder; counts what is asked for."""
 
     def __init__(self, repo_id, folder):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.repo_id, self.folder = repo_id, Path(folder)
         self.requests = []
 
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
     def files(self):
         return {str(file.relative_to(self.folder)): file for file in sorted(self.folder.rglob("*")) if file.is_file()}
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *exception):
-        self.shutdown()
-        self.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):

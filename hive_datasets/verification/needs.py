@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..sources import find_corpus
 CROP_MARGIN = 0.1
 
 
-@dataclass
+@dataclass(frozen=True)
 class Needs:
     """Mixtures as numbers: rows are mixtures, uses are their sources one after the other.
 
@@ -30,71 +30,22 @@ class Needs:
         splits: the distinct splits, likewise.
         files, label_ids: of each use, int32.
         spans: of each use, float64 of shape (uses, 4): start and end of the chunk, and of the crop,
-            in seconds from the start of the file. Empty if `keep_spans` is False.
+            in seconds from the start of the file. Empty if they were not kept.
         row_splits, row_sources: of each row: its split and how many uses it has, int32.
         row_num_sources: of each row, how many sources its mixture has: more than uses where only some corpora count.
-        mix_ids: of each row.
+        mix_ids: of each row, strings.
     """
 
-    keep_spans: bool = True
-    paths: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    splits: list[str] = field(default_factory=list)
-    mix_ids: list[pa.Array] = field(default_factory=list)
-    _positions: dict[str, dict[str, int]] = field(default_factory=dict)
-    _numbers: dict[str, array[int]] = field(default_factory=dict)
-    _spans: array[float] = field(default_factory=lambda: array("d"))
-
-    def add(self, table: pa.Table) -> None:
-        """Count in a table of `RECIPE_SCHEMA`."""
-        for column in ("sources", "split", "mix_id"):
-            table = table.set_column(
-                table.schema.get_field_index(column), column, table.column(column).combine_chunks()
-            )
-        sources = table.column("sources").chunk(0) if len(table) else None
-        if sources is None:
-            return
-        uses = sources.flatten()
-        self._extend("files", self._encode("paths", uses.field("path")))
-        self._extend("label_ids", self._encode("labels", uses.field("label")))
-        self._extend("row_splits", self._encode("splits", table.column("split").chunk(0)))
-        self._extend("row_sources", pc.list_value_length(sources).to_numpy())
-        self._extend("row_num_sources", table.column("num_sources").to_numpy())
-        self.mix_ids.append(table.column("mix_id").chunk(0))
-        if self.keep_spans:
-            chunk = [uses.field(name).to_numpy() for name in ("chunk_start_second", "chunk_end_second")]
-            crop = [chunk[0] + uses.field(name).to_numpy() for name in ("crop_start_second", "crop_end_second")]
-            self._spans.frombytes(np.stack([*chunk, *crop], axis=1).astype(np.float64).tobytes())
-
-    @property
-    def files(self) -> npt.NDArray[np.int32]:
-        """See the class."""
-        return self._array("files")
-
-    @property
-    def label_ids(self) -> npt.NDArray[np.int32]:
-        """See the class."""
-        return self._array("label_ids")
-
-    @property
-    def row_splits(self) -> npt.NDArray[np.int32]:
-        """See the class."""
-        return self._array("row_splits")
-
-    @property
-    def row_sources(self) -> npt.NDArray[np.int32]:
-        """See the class."""
-        return self._array("row_sources")
-
-    @property
-    def row_num_sources(self) -> npt.NDArray[np.int32]:
-        """See the class."""
-        return self._array("row_num_sources")
-
-    @property
-    def spans(self) -> npt.NDArray[np.float64]:
-        """See the class."""
-        return np.asarray(self._spans, dtype=np.float64).reshape(-1, 4)
+    paths: list[str]
+    labels: list[str]
+    splits: list[str]
+    files: npt.NDArray[np.int32]
+    label_ids: npt.NDArray[np.int32]
+    spans: npt.NDArray[np.float64]
+    row_splits: npt.NDArray[np.int32]
+    row_sources: npt.NDArray[np.int32]
+    row_num_sources: npt.NDArray[np.int32]
+    mix_ids: pa.ChunkedArray
 
     @property
     def row_of_use(self) -> npt.NDArray[np.int32]:
@@ -104,8 +55,7 @@ class Needs:
     @property
     def crop_of_use(self) -> npt.NDArray[np.float64]:
         """Start and end of the crop of each use, as far as its chunk goes, in seconds, (uses, 2)."""
-        spans = self.spans
-        return np.stack([spans[:, 2], np.minimum(spans[:, 3], spans[:, 1])], axis=1)
+        return np.stack([self.spans[:, 2], np.minimum(self.spans[:, 3], self.spans[:, 1])], axis=1)
 
     def uses_of(self, files: Collection[int]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
         """The uses of each of some files."""
@@ -118,32 +68,59 @@ class Needs:
         """For each path, the distinct crops in seconds, (n, 4): what to read (with a margin), and the crop itself."""
         order = np.argsort(self.files, kind="stable")
         bounds = np.searchsorted(self.files[order], np.arange(len(self.paths) + 1))
-        spans = self.spans
         for start, stop in itertools.pairwise(bounds.tolist()):
-            chunk_start, chunk_stop, crop_start, crop_stop = spans[order[start:stop]].T
+            chunk_start, chunk_stop, crop_start, crop_stop = self.spans[order[start:stop]].T
             crop_stop = np.minimum(crop_stop, chunk_stop)
             first = np.maximum(chunk_start, crop_start - CROP_MARGIN)
             last = np.minimum(chunk_stop, crop_stop + CROP_MARGIN)
             yield np.unique(np.stack([first, last, crop_start, crop_stop], axis=1), axis=0)
 
+
+class _Collector:
+    """Makes `Needs` of tables, in arrays that grow: a mixture is a few dozen bytes."""
+
+    def __init__(self, keep_spans: bool) -> None:
+        self._keep_spans = keep_spans
+        self._positions: dict[str, dict[str, int]] = {name: {} for name in ("path", "label", "split")}
+        columns = ("files", "label_ids", "row_splits", "row_sources", "row_num_sources")
+        self._numbers = {name: array("i") for name in columns}
+        self._spans = array("d")
+        self._mix_ids: list[pa.Array] = []
+
+    def add(self, table: pa.Table) -> None:
+        """Count in a table of `RECIPE_SCHEMA`."""
+        for batch in table.combine_chunks().to_batches():
+            sources = batch.column("sources")
+            uses = sources.flatten()
+            self._extend("files", self._encode("path", uses.field("path")))
+            self._extend("label_ids", self._encode("label", uses.field("label")))
+            self._extend("row_splits", self._encode("split", batch.column("split")))
+            self._extend("row_sources", pc.list_value_length(sources).to_numpy())
+            self._extend("row_num_sources", batch.column("num_sources").to_numpy())
+            self._mix_ids.append(batch.column("mix_id"))
+            if self._keep_spans:
+                chunk = [uses.field(name).to_numpy() for name in ("chunk_start_second", "chunk_end_second")]
+                crop = [chunk[0] + uses.field(name).to_numpy() for name in ("crop_start_second", "crop_end_second")]
+                self._spans.frombytes(np.stack([*chunk, *crop], axis=1).astype(np.float64).tobytes())
+
+    def finish(self) -> Needs:
+        """What was counted."""
+        paths, labels, splits = map(list, self._positions.values())
+        numbers = {name: np.asarray(values, dtype=np.int32) for name, values in self._numbers.items()}
+        spans = np.asarray(self._spans, dtype=np.float64).reshape(-1, 4)
+        mix_ids = pa.chunked_array(self._mix_ids, pa.string())
+        return Needs(paths, labels, splits, spans=spans, mix_ids=mix_ids, **numbers)
+
     def _encode(self, kind: str, values: pa.Array) -> npt.NDArray[np.int32]:
-        """Strings as positions in the list of that kind, which grows by those that are new."""
+        """Strings as their positions among all of their kind so far, which grow by those that are new."""
         encoded = values.dictionary_encode()
-        known, names = self._positions.setdefault(kind, {}), getattr(self, kind)
-        positions = []
-        for name in encoded.dictionary.to_pylist():
-            position = known.setdefault(name, len(known))
-            if position == len(names):
-                names.append(name)
-            positions.append(position)
+        known = self._positions[kind]
+        positions = [known.setdefault(name, len(known)) for name in encoded.dictionary.to_pylist()]
         found: npt.NDArray[np.int32] = np.asarray(positions, dtype=np.int32)[encoded.indices.to_numpy()]
         return found
 
     def _extend(self, name: str, values: npt.NDArray[Any]) -> None:
-        self._numbers.setdefault(name, array("i")).frombytes(values.astype(np.int32).tobytes())
-
-    def _array(self, name: str) -> npt.NDArray[np.int32]:
-        return np.asarray(self._numbers.get(name, array("i")), dtype=np.int32)
+        self._numbers[name].frombytes(values.astype(np.int32).tobytes())
 
 
 def collect_needs(
@@ -160,7 +137,7 @@ def collect_needs(
         corpora: only sources of these (any name that `find_corpus` knows), and mixtures that have such.
         keep_spans: whether to keep which seconds are needed.
     """
-    needs = Needs(keep_spans)
+    collector = _Collector(keep_spans)
     wanted = None if corpora is None else {_corpus_name(name) for name in corpora}
     for table in tables:
         if splits is not None:
@@ -168,8 +145,8 @@ def collect_needs(
             table = table.filter(pc.is_in(table.column("split"), value_set=pa.array(names)))
         if wanted is not None:
             table = _keep_corpora(table, wanted)
-        needs.add(table)
-    return needs
+        collector.add(table)
+    return collector.finish()
 
 
 def corpus_of(path: str) -> str:

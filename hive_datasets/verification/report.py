@@ -37,6 +37,10 @@ def format_report(result: Verification) -> str:
         lines = [f"{step.corpus}: {step.problem}", f"    {step.advice}"]
         lines += [f"    dataset_paths: {step.configuration}"] if step.configuration else []
         parts.append("\n".join(lines))
+    configurations = [json.loads(step.configuration) for step in result.next_steps if step.configuration]
+    if len(configurations) > 1:
+        merged = {name: root for configuration in configurations for name, root in configuration.items()}
+        parts.append(f"All of these together, for dataset_paths: {json.dumps(merged)}")
     if result.details:
         parts.append("Every file: --report FILE, or --html FILE")
     if result.usable.any() and not result.usable.all() and not result.only:

@@ -198,9 +198,8 @@ class Verification:
 
     def usable_mixtures(self) -> pa.Table:
         """The usable mixtures, as a table of `split` and `mix_id`."""
-        mix_ids = pa.chunked_array(self.needs.mix_ids, pa.string())
         splits = pa.array(self.needs.splits, pa.string()).take(pa.array(self.needs.row_splits))
-        table = pa.table({"split": splits, "mix_id": mix_ids})
+        table = pa.table({"split": splits, "mix_id": self.needs.mix_ids})
         return table.filter(pa.array(self.usable))
 
     def to_dict(self) -> dict[str, Any]:

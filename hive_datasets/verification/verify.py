@@ -139,6 +139,11 @@ class _Run:
         """Index every root, so that the time it takes is seen."""
         for corpus, path in {corpus_of(path): path for path in self.needs.paths}.items():
             try:
+                self.catalogue.roots.match(path)
+            except SourceRootError as error:
+                self.broken[corpus] = error.message if error.several else "no root is configured for it"
+                continue
+            try:
                 opened, _ = self.catalogue.open_root(path)
                 with progress(f"listing {opened.storage.root}", "files", None) as advance:
                     tell = _increments(advance)

@@ -1,7 +1,6 @@
 from collections import Counter
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from hive_datasets.recipe.tables import table_from_recipes
@@ -21,7 +20,7 @@ def test_rows_and_uses_in_tables_of_any_size(mini, size):
     assert len(set(needs.paths)) == len(needs.paths)
     assert needs.row_sources.tolist() == [recipe.num_sources for recipe in mini]
     assert [needs.splits[split] for split in needs.row_splits] == [recipe.split for recipe in mini]
-    assert pa.chunked_array(needs.mix_ids).to_pylist() == [recipe.mix_id for recipe in mini]
+    assert needs.mix_ids.to_pylist() == [recipe.mix_id for recipe in mini]
     expected = [
         (s.chunk_start_second, s.chunk_end_second, s.chunk_start_second + s.crop_start_second,
          s.chunk_start_second + s.crop_end_second)

@@ -210,7 +210,7 @@ def test_a_corpus_without_a_root_and_one_whose_root_is_wrong(metadata, corpora, 
     assert summaries["ESC-50-master"].missing == 20
     assert summaries["FreeSound"].missing == 0
     steps = {step.corpus: step for step in result.next_steps}
-    assert "no source root fits 'FSD50K'" in steps["FSD50K"].problem
+    assert steps["FSD50K"].problem == "no root is configured for it"
     assert "nowhere: there is no such folder or archive" in steps["ESC-50-master"].problem
     for name in ("FSD50K", "ESC-50-master"):  # it lies beside the other roots
         assert json.loads(steps[name].configuration) == {name: str(corpora / name)}
