@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from pathlib import Path
 
 import datasets
@@ -9,6 +10,7 @@ from hypothesis import settings
 
 import hive_datasets
 from hive_datasets.sources.roots import remember_given_roots
+from tests.damage import damage_of_every_kind
 
 settings.register_profile("steady", deadline=None, derandomize=True)  # no test may fail by chance
 settings.load_profile("steady")
@@ -44,6 +46,19 @@ def shared():
 @pytest.fixture(scope="session")
 def corpora(shared):
     return shared / "corpora"
+
+
+@pytest.fixture
+def copy(corpora, tmp_path):
+    """A copy of the corpora, to change."""
+    shutil.copytree(corpora, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.fixture
+def damaged(copy, mini):
+    """A copy in which something of every kind is wrong, and the status of each such file."""
+    return copy, damage_of_every_kind(copy, mini)
 
 
 @pytest.fixture(scope="session")

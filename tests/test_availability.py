@@ -17,17 +17,10 @@ from hive_datasets import (
     verify_sources,
 )
 from hive_datasets.verification.report import write_usable_mixtures
-from tests.verification.conftest import damaged  # noqa: F401 (a fixture)
 
 
 def ids(rows):
     return [row["mix_id"] for row in rows]
-
-
-@pytest.fixture
-def copy(corpora, tmp_path):
-    shutil.copytree(corpora, tmp_path / "copy")
-    return tmp_path / "copy"
 
 
 @pytest.fixture
@@ -111,7 +104,7 @@ def test_shuffling_sharding_and_workers(load, incomplete):
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_what_verification_found_counts(load, damaged, mini, shared, streaming):  # noqa: F811
+def test_what_verification_found_counts(load, damaged, mini, shared, streaming):
     copy, _ = damaged
     before = len(list(load(copy).decode(False)))
     result = verify_sources(shared / "mini" / "hub", copy, check="decode")

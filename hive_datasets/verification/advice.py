@@ -19,7 +19,7 @@ _ADVICE = {
     "missing": "{get}",
     "too_short": "Fetch them again: {get}",
     "unreadable": "Fetch them again: {get}",
-    "unreachable": "They are there, but cannot be had now: try again later.",
+    "unreachable": "They are there, but cannot be had now: allow them to be read, or try again later.",
     "empty": "Fetch them again: {get}",
     "truncated": "Fetch them again: {get}",
     "ambiguous": "Several files fit each: remove or rename all but one.",

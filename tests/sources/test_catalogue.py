@@ -1,7 +1,6 @@
 """Metadata paths to files, in copies of the real layouts that differ from the metadata as users' copies do."""
 
 import os
-import shutil
 import subprocess
 import sys
 import unicodedata
@@ -31,13 +30,6 @@ AUDIOSET = "AudioSet/audioset_data/audio/unbal_train"
 
 def locate(roots, path):
     return Catalogue(parse_roots(roots)).locate(path)
-
-
-@pytest.fixture
-def copy(corpora, tmp_path):
-    """A copy of the corpora, to change."""
-    shutil.copytree(corpora, tmp_path / "copy")
-    return tmp_path / "copy"
 
 
 def test_every_file_is_where_the_metadata_says_and_needs_no_index(corpora, hive_rows, mini, monkeypatch):

@@ -25,6 +25,7 @@ from hive_datasets.verification import verify
 from hive_datasets.verification.checks import LEVELS, Facts
 from hive_datasets.verification.memory import Memory, Seen, memory_file
 from hive_datasets.verification.result import PARTLY_BAD, STATUSES
+from tests.damage import rewrite
 from tests.file_server import FileServer
 
 
@@ -97,8 +98,6 @@ def test_usable_mixtures_are_those_that_can_be_rendered(metadata, damaged, mini)
 
 def test_a_file_that_is_too_short_for_some_mixtures(tmp_path, mini, copy):
     """Those that need what is there can be used, and its finding counts the others."""
-    from tests.verification.conftest import rewrite
-
     long = next(s for recipe in mini for s in recipe.sources if s.chunk_start_second > 0)
     needing = [recipe for recipe in mini if any(source.path == long.path for source in recipe.sources)]
     ends = sorted({s.chunk_end_second for recipe in needing for s in recipe.sources if s.path == long.path})

@@ -1,25 +1,13 @@
+"""Ways in which a copy of the corpora can be wrong."""
+
 import shutil
 
 import numpy as np
-import pytest
 import soundfile
 
 
-@pytest.fixture
-def copy(corpora, tmp_path):
-    """A copy of the corpora, to damage."""
-    shutil.copytree(corpora, tmp_path / "copy")
-    return tmp_path / "copy"
-
-
-def needed(mini, prefix):
-    """The files below `prefix` that `mini` needs, and is the first thing to need."""
-    return sorted({source.path for recipe in mini for source in recipe.sources if source.path.startswith(prefix)})
-
-
-@pytest.fixture
-def damaged(copy, mini):
-    """A copy in which something of every kind is wrong: path to the status that `--check decode` gives it."""
+def damage_of_every_kind(copy, mini):
+    """Damage files of a copy of the corpora; returns the status that `--check decode` gives each, by path."""
     esc, freesound = needed(mini, "ESC-50-master"), needed(mini, "FreeSound")
     fsd, clotho, soundbible = needed(mini, "FSD50K"), needed(mini, "clotho_v2"), needed(mini, "SoundBible")
     damages = {
@@ -40,7 +28,7 @@ def damaged(copy, mini):
         damage(copy / path)
         damages[path] = status
     damages[soundbible[0]] = "missing"  # no plain file
-    return copy, damages
+    return damages
 
 
 def rewrite(file, change, subtype="PCM_16", rate=None):
@@ -60,3 +48,8 @@ def double(file):
         (file.parents[1] / folder).mkdir()
         shutil.copy(file, file.parents[1] / folder / file.name)
     file.unlink()
+
+
+def needed(mini, prefix):
+    """The files below `prefix` that `mini` needs, and is the first thing to need."""
+    return sorted({source.path for recipe in mini for source in recipe.sources if source.path.startswith(prefix)})
