@@ -15,17 +15,19 @@ from .memory import count_faulty
 from .needs import corpus_of
 from .result import CorpusSummary, NextStep, Verification
 
+_AGAIN = "Fetch them again."
+#: Of each status: what is wrong with the files, and what to do; those of which the source helps, marked with True.
 _ADVICE = {
-    "missing": "{get}",
-    "too_short": "Fetch them again: {get}",
-    "unreadable": "Fetch them again: {get}",
-    "unreachable": "They are there, but cannot be had now: allow them to be read, or try again later.",
-    "empty": "Fetch them again: {get}",
-    "truncated": "Fetch them again: {get}",
-    "ambiguous": "Several files fit each: remove or rename all but one.",
-    "silent": "Fetch them again, or do without them (available_only=True): {get}",
-    "non_finite": "Fetch them again, or do without them (available_only=True): {get}",
-    "other_rate": "Their mixtures can be rendered, but with another bandwidth than the authors'. The originals: {get}",
+    "missing": ("missing", "", True),
+    "too_short": ("too short", _AGAIN, True),
+    "unreadable": ("unreadable", _AGAIN, True),
+    "empty": ("empty", _AGAIN, True),
+    "truncated": ("cut short or damaged", _AGAIN, True),
+    "unreachable": ("there, but cannot be had", "Allow them to be read, or try again later.", False),
+    "ambiguous": ("ambiguous", "Several files fit each: remove or rename all but one.", False),
+    "silent": ("silent where they are needed", "Fetch them again, or do without them (available_only=True).", True),
+    "non_finite": ("NaN where they are needed", "Fetch them again, or do without them (available_only=True).", True),
+    "other_rate": ("at another rate", "They can be mixed, but with another bandwidth than the authors'.", True),
 }
 
 
@@ -48,8 +50,7 @@ def advise(
     steps = []
     for summary in result.corpora:
         if summary.corpus in broken:
-            configuration = _configure_otherwise(catalogue, summary.corpus)
-            steps.append(NextStep(summary.corpus, broken[summary.corpus], where_to_get(summary.corpus), configuration))
+            steps.append(_advise_on_root(summary.corpus, broken[summary.corpus], catalogue))
         else:
             steps.extend(_recall_faults(summary, result, catalogue))
             steps.extend(_advise_on(summary, positions.get(summary.corpus, {}), result, catalogue, sources))
@@ -64,20 +65,21 @@ def _advise_on(
     sources: dict[int, LocatedSource],
 ) -> Iterator[NextStep]:
     name = summary.corpus
-    for status, advice in _ADVICE.items():
+    root = catalogue.open_root(f"{name}/any")[0].storage.root
+    where = where_to_get(name)
+    for status, (what, advice, is_to_get) in _ADVICE.items():
         found = positions.get(status)
         if not found:
             continue
-        _, detail = result.details[found[0]]
-        root = catalogue.open_root(f"{name}/any")[0].storage.root
-        problem = (
-            f"{len(found):,} of {summary.needed:,} files are {status.replace('_', ' ')} in {root}, "
-            f"such as {result.needs.paths[found[0]]!r}: {detail}"
-        )
-        wrong_root = status == "missing" and len(found) == summary.needed
-        nearby = _find_nearby(catalogue, name, root) if wrong_root else None
-        configuration = _configure(name, nearby) if nearby else None
-        yield NextStep(name, problem, advice.format(get=where_to_get(name)), configuration)
+        path, (_, detail) = result.needs.paths[found[0]], result.details[found[0]]
+        problem = f"{len(found):,} of {summary.needed:,} files are {what} in {root}, such as {path!r}: {detail}"
+        has_wrong_root = status == "missing" and len(found) == summary.needed
+        nearby = _find_nearby(catalogue, name, root) if has_wrong_root else None
+        if nearby:
+            yield NextStep(name, problem, f"{nearby} bears its name. {where}", _configure(name, nearby))
+        else:
+            yield NextStep(name, problem, " ".join(filter(None, [advice, where if is_to_get else ""])))
+            where = "" if is_to_get else where  # once is enough
     variants = [sources[position] for position in positions.get("variant", [])]
     if variants:
         rules = Counter(rule for source in variants for rule in source.rules)
@@ -116,16 +118,17 @@ def _configure(name: str, root: str) -> str:
     return json.dumps({name: root})
 
 
-def _configure_otherwise(catalogue: Catalogue, name: str) -> str | None:
-    """The line for a corpus that has no root, or one that cannot be opened; None if it is right and the root is not."""
+def _advise_on_root(name: str, problem: str, catalogue: Catalogue) -> NextStep:
+    """What to do about a corpus that has no root, or one that cannot be opened."""
     try:
         configured, _ = catalogue.roots.match(f"{name}/any")
     except SourceRootError:
         configured = None
-    found = _find_nearby(catalogue, name, configured)
-    if found is None and configured is not None and ("://" in configured or os.path.exists(configured)):
-        return None
-    return _configure(name, found or f"/path/to/{name}")
+    nearby = _find_nearby(catalogue, name, configured)
+    if nearby:
+        return NextStep(name, problem, f"{nearby} bears its name. {where_to_get(name)}", _configure(name, nearby))
+    is_there = configured is not None and ("://" in configured or os.path.exists(configured))
+    return NextStep(name, problem, where_to_get(name), None if is_there else _configure(name, f"/path/to/{name}"))
 
 
 def _mended_root(sources: Iterable[LocatedSource]) -> str | None:

@@ -213,8 +213,12 @@ def test_a_corpus_without_a_root_and_one_whose_root_is_wrong(metadata, corpora, 
     assert "nowhere: there is no such folder or archive" in steps["ESC-50-master"].problem
     for name in ("FSD50K", "ESC-50-master"):  # it lies beside the other roots
         assert json.loads(steps[name].configuration) == {name: str(corpora / name)}
-        assert "zenodo" in steps[name].advice or "github" in steps[name].advice
+        assert steps[name].advice.startswith(f"{corpora / name} bears its name. Get it from https://")
         assert "Licence: C" in steps[name].advice
+    (step,) = verify_sources(metadata, {"ESC50": tmp_path / "none" / "x"}, corpora=["ESC50"]).next_steps
+    assert "github.com/karolpiczak/ESC-50" in step.advice
+    assert "Licence: CC BY-NC 3.0" in step.advice
+    assert json.loads(step.configuration) == {"ESC-50-master": "/path/to/ESC-50-master"}
 
 
 def test_a_root_that_is_right_but_broken(metadata, corpora, tmp_path):
