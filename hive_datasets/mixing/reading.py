@@ -181,9 +181,13 @@ def _classify(opened: str | RangeFile | io.BytesIO, error: Exception) -> SourceE
             return SourceNotFoundError("there is no such file")
         if os.path.isdir(opened):
             return SourceNotFoundError("it is a folder, not a file")
-        if not os.access(opened, os.R_OK):
+        try:
+            with open(opened, "rb"):
+                size = os.path.getsize(opened)
+        except PermissionError:
             return SourceError("there is no permission to read it")
-        size = os.path.getsize(opened)
+        except OSError as reason:
+            return SourceError(f"it cannot be read: {reason.strerror}")
     else:
         size = opened.seek(0, os.SEEK_END)
     if size == 0:

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from hive_datasets import SourceRootError
-from hive_datasets.sources.storage import load_index, open_storage
+from hive_datasets.sources import parse_roots
+from hive_datasets.sources.catalogue import Catalogue
+from hive_datasets.sources.storage import index_file, load_index, open_storage
+from hive_datasets.verification.checks import check_header
 
 
 def listing(root, rescan=False):
@@ -78,8 +81,6 @@ def test_a_change_right_after_the_scan_is_seen(root):
 def test_a_damaged_index_is_made_again(root, monkeypatch):
     settle(root)
     before = listing(root)
-    from hive_datasets.sources.storage import index_file
-
     index_file(str(root)).write_bytes(b"damaged")
     assert listing(root) == before
 
@@ -148,6 +149,20 @@ def test_a_folder_without_permission_is_named():
         (root / "closed").chmod(0o755)
         (root / "closed" / "b.wav").touch()
         assert listing(root) == ["closed/b.wav", "open/a.wav"]  # which no folder's time would tell
+
+
+def test_a_file_without_permission_is_named():
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        (root / "AudioSet" / "x").mkdir(parents=True)
+        file = root / "AudioSet" / "x" / "a.wav"
+        file.write_bytes(b"1")
+        file.chmod(0o000)
+        located = Catalogue(parse_roots(root)).locate("AudioSet/x/a.wav")
+        with as_nobody():
+            facts = check_header(located)
+    assert (facts.status, facts.detail) == ("unreachable", "there is no permission to read it")
 
 
 class as_nobody:  # noqa: N801
