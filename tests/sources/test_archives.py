@@ -325,8 +325,8 @@ for recipe in recipes:
 caught = 0
 for _ in range(40):
     timer = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
     try:
+        timer.start()
         while True:
             for recipe in recipes:
                 mixer(recipe)
