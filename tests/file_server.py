@@ -15,6 +15,7 @@ class FileServer(LocalServer):
         self.ranges = ranges
         self.listing = listing
         self.failures = 0
+        self.broken_from = None  # bytes from here on are not served
         self.requests = []
 
 
@@ -35,6 +36,8 @@ class Handler(SimpleHTTPRequestHandler):
         elif span and self.server.ranges and os.path.isfile(path):
             size = os.path.getsize(path)
             start, _, stop = span.removeprefix("bytes=").partition("-")
+            if self.server.broken_from is not None and int(start) >= self.server.broken_from:
+                return self.send_error(503)
             start, stop = int(start), min(int(stop or size - 1), size - 1)
             with open(path, "rb") as file:
                 file.seek(start)

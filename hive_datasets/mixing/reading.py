@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -67,34 +67,51 @@ def open_source(located: LocatedSource) -> Iterator[soundfile.SoundFile]:
         SourceError: one of its kinds, if it cannot be opened, or later if its bytes cannot be had.
     """
     opened = located.open()
-    try:
-        with _interrupts_held_back() if _is_read_by_callbacks(opened) else nullcontext():
-            try:
-                file = _SourceFile(opened)
-            except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError) as error:
-                raise _classify(opened, error) from None
-            with file:
+    if isinstance(opened, str):
+        with _open(opened) as file:
+            yield file
+        return
+    with _interrupts_held_back(opened):
+        try:
+            with _open(opened) as file:
                 yield file
-    except SourceError:
-        if isinstance(opened, RangeFile) and opened.error is not None:  # what libsndfile saw was an early end
-            raise opened.error from None
-        raise
+        except Exception:
+            _raise_error_of(opened)  # what libsndfile saw was an early end
+            raise
+        _raise_error_of(opened)
 
 
-def _is_read_by_callbacks(opened: str | RangeFile | io.BytesIO) -> bool:
-    """Whether libsndfile reads through Python, and fast; a server may hang, and Ctrl-C must end that."""
-    return opened.is_local if isinstance(opened, RangeFile) else not isinstance(opened, str)
+def _open(opened: str | RangeFile | io.BytesIO) -> _SourceFile:
+    try:
+        return _SourceFile(opened)
+    except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError) as error:
+        raise _classify(opened, error) from None
+
+
+def _raise_error_of(opened: RangeFile | io.BytesIO) -> None:
+    if isinstance(opened, RangeFile) and opened.error is not None:
+        raise opened.error from None
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait till the end: in a callback of libsndfile it would be lost, or take the process down."""
+def _interrupts_held_back(opened: RangeFile | io.BytesIO) -> Iterator[None]:
+    """Let Ctrl-C wait till the end: in a callback of libsndfile it would be lost, or take the process down.
+
+    But not while bytes are waited for, which may take long and keeps the exception.
+    """
     previous = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(previous):
         yield
         return
     held: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if isinstance(opened, RangeFile) and opened.is_waiting:
+            previous(number, frame)
+        else:
+            held.append((number, frame))
+
+    signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:

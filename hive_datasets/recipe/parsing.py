@@ -18,7 +18,8 @@ from .schema import SOURCE_FIELDS, Recipe, Source
 
 _SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
 #: Paths that could lead out of a corpus' folder; a pattern that `re` and Arrow both read.
-UNSAFE_PATH = r"^/|//|(^|/)\.\.?(/|$)"
+UNSAFE_PATH = r"^/|//|/$|(^|/)\.\.?(/|$)"
+_UNSAFE_PATH = re.compile(UNSAFE_PATH.replace("$", r"\Z"))  # `re` has "$" before a last line break, too
 _SOURCE_FIELD_NAMES = [name for name, _ in SOURCE_FIELDS]
 
 
@@ -177,11 +178,13 @@ class _Fields:
             raise self.error(name, f"must be text, not {_kind(value)}")
         if not value and not empty:
             raise self.error(name, "is empty")
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise self.error(name, f"is {value!r}: half a surrogate pair is no text")
         return value
 
     def relative_path(self, name: str) -> str:
         value = self.text(name)
-        if re.search(UNSAFE_PATH, value):
+        if _UNSAFE_PATH.search(value):
             raise self.error(name, f"is {value!r}: it must be relative and not contain '..'")
         return value
 

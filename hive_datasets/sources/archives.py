@@ -166,6 +166,16 @@ class TarStorage(_ArchiveStorage):
     def open(self, path: str, extent: Extent | None) -> RangeFile:
         """See `Storage`."""
         assert extent is not None
+        name = path.rpartition("/")[2]
+        try:
+            block = self._bytes.read_at(max(0, extent.offset - tarfile.BLOCKSIZE), tarfile.BLOCKSIZE)
+            member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            # a long name, or one that is not ASCII, stands elsewhere
+            is_its_name = member.name.endswith(name) or not name.isascii() or len(member.name) >= tarfile.LENGTH_NAME
+        except tarfile.TarError:
+            is_its_name = False
+        if not is_its_name or member.size != extent.size:
+            raise TruncatedSourceError("it is not where the archive was listed to have it: it is damaged or changed")
         return RangeFile(self._bytes, extent.offset, extent.size)
 
     def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:

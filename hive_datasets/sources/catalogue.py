@@ -87,6 +87,14 @@ class OpenRoot:
             self._duration = self._checked - start
         return self._index
 
+    def identify(self, inside: str) -> tuple[int, int] | None:
+        """The size and version of a file, by its path relative to the root; None if they cannot be had."""
+        row = self.index().find(inside)
+        try:
+            return self.storage.identify(inside, _extent(self.index(), row)) if row >= 0 else None
+        except OSError:
+            return None
+
     def refresh(self) -> bool:
         """Look whether the root has changed, unless that was done a moment ago; whether the index is another one."""
         before = self._index
@@ -185,7 +193,8 @@ class Catalogue:
         """Raise at once what was raised for this root a moment ago."""
         when, failure = self._failed.get(root, (0.0, None))
         if failure is not None and time.monotonic() - when < RECHECK_SECONDS:
-            raise failure
+            # a new one: each raising of the same would lengthen its traceback
+            raise SourceRootError(failure.message, several=failure.several)
         try:
             yield
         except SourceRootError as error:
@@ -241,7 +250,11 @@ def list_named(folder: str, component: str) -> list[str]:
         stem = name_of_root(name)
         return stem.casefold() == component.casefold() or (corpus is not None and find_corpus(stem) == corpus)
 
-    paths = [f"{folder}/{name}" for name in sorted(os.listdir(folder)) if fits(name)]
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:  # it may be entered, but not listed
+        return []
+    paths = [f"{folder}/{name}" for name in names if fits(name)]
     return [path for path in paths if _has_entries(path) or (os.path.isfile(path) and is_archive_name(path))]
 
 

@@ -56,6 +56,8 @@ class FolderStorage:
                 if not folder:
                     raise SourceRootError(f"{self.root}: it cannot be listed: {describe(error)}") from None
                 scan.add_problem(f"{location} cannot be listed: {describe(error)}")
+                if scan.fingerprint[-1][0] == folder and not isinstance(error, PermissionError):
+                    scan.fingerprint[-1][1] = None  # it may be able to be the next time
             progress(len(scan))
         return scan
 

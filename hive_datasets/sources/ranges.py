@@ -93,11 +93,8 @@ class RangeFile(io.RawIOBase):
         self._source, self._start, self._position = source, start, 0
         self._length = source.size - start if length is None else length
         self.error: BaseException | None = None
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is read from disk."""
-        return isinstance(self._source, LocalBytes)
+        #: Whether bytes are being waited for.
+        self.is_waiting = False
 
     def readinto(self, buffer: Any) -> int:
         """See `io.RawIOBase`."""
@@ -105,12 +102,13 @@ class RangeFile(io.RawIOBase):
         if wanted <= 0:
             return 0
         try:
+            self.is_waiting = True
             data = self._source.read_at(self._start + self._position, wanted)
-        except OSError as error:
-            self.error = error if isinstance(error, SourceError) else SourceError(describe(error))
-            return 0
+            self.is_waiting = False
         except BaseException as error:  # Ctrl-C too, which libsndfile would pass over
-            self.error = error
+            self.is_waiting = False
+            is_foreign = isinstance(error, OSError) and not isinstance(error, SourceError)
+            self.error = SourceError(describe(error)) if is_foreign else error
             return 0
         buffer[: len(data)] = data
         self._position += len(data)

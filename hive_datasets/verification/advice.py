@@ -11,7 +11,7 @@ from ..errors import SourceRootError
 from ..sources import find_corpus
 from ..sources.catalogue import Catalogue, LocatedSource, list_named
 from ..sources.storage import is_archive
-from .memory import count_faulty
+from .memory import recall
 from .needs import corpus_of
 from .result import CorpusSummary, NextStep, Verification
 
@@ -95,8 +95,9 @@ def _advise_on(
 def _recall_faults(summary: CorpusSummary, result: Verification, catalogue: Catalogue) -> Iterator[NextStep]:
     """What looking files up does not tell, and a look into them did once: `available_only` goes by that, too."""
     if result.level == "exists":
-        root = catalogue.open_root(f"{summary.corpus}/any")[0].storage.root
-        count = count_faulty(root)
+        opened, _ = catalogue.open_root(f"{summary.corpus}/any")
+        root = opened.storage.root
+        count = sum(opened.identify(seen.path) == (seen.size, seen.version) for seen in recall(root, only_faulty=True))
         if count:
             problem = (
                 f"{count:,} files in {root} were found to be faulty by an earlier check, which this one does not tell"

@@ -10,7 +10,7 @@ import soundfile
 
 from ..errors import EmptySourceError, SourceError, SourceNotFoundError
 from ..mixing.planning import END_TOLERANCE
-from ..mixing.reading import open_source
+from ..mixing.reading import SEEKABLE_SUBTYPES, open_source
 from ..sources.catalogue import LocatedSource
 from ..sources.ranges import describe
 
@@ -88,6 +88,8 @@ def _failure(error: Exception) -> Facts:
 def _find_faults(located: LocatedSource, file: soundfile.SoundFile, crops: npt.NDArray[np.float64]) -> list[Fault]:
     """Decode every frame once; where that fails, each crop by itself, to tell the ones that are whole."""
     frames = np.minimum((crops * file.samplerate).astype(np.int64), file.frames)
+    if file.subtype not in SEEKABLE_SUBTYPES:  # decoded from the start, then, also when it is mixed
+        frames[:, 0] = 0
     faults = []
     for start, stop in _merge(frames[:, :2]):
         inside = np.flatnonzero((frames[:, 0] >= start) & (frames[:, 1] <= stop))

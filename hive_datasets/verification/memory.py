@@ -29,6 +29,7 @@ _SELECT = """
 SELECT headers_1.*, decodes_1.crops, decodes_1.faults FROM headers_1 LEFT JOIN decodes_1
 ON decodes_1.path = headers_1.path AND decodes_1.size = headers_1.size AND decodes_1.version = headers_1.version
 """
+_KNOWN_FAULTS = "SELECT faults FROM decodes_1 WHERE path = ? AND size = ? AND version = ?"
 
 
 class Seen(NamedTuple):
@@ -63,55 +64,72 @@ class Memory:
     """
 
     def __init__(self, root: str) -> None:
-        file = memory_file(root)
+        self._file = memory_file(root)
         try:
-            self._database = _open(file)
+            self._database = _open(self._file)
         except sqlite3.OperationalError as error:
-            raise HiveError(f"what was verified cannot be kept in {file}: {error}") from None
-        except sqlite3.DatabaseError:  # damaged: what it held can be found out again
-            file.unlink()
-            self._database = _open(file)
+            raise HiveError(f"what was verified cannot be kept in {self._file}: {error}") from None
+        except sqlite3.DatabaseError:
+            self._file.unlink()
+            self._database = _open(self._file)
 
     def __iter__(self) -> Iterator[Seen]:
         """Everything."""
-        for path, size, version, *facts, crops, faults in self._database.execute(_SELECT):
-            found = tuple(tuple(fault) for fault in json.loads(faults)) if crops is not None else ()
-            yield Seen(os.fsdecode(path), size, version, Facts(*facts), crops, found)
+        return self._select(_SELECT)
+
+    def faulty(self) -> Iterator[Seen]:
+        """The files that were found to be faulty."""
+        return self._select(f"{_SELECT} WHERE headers_1.status != 'ok' OR decodes_1.faults != '[]'")
 
     def keep(self, seen: Iterable[Seen]) -> None:
-        """Remember."""
-        headers, decodes = [], []
-        for path, size, version, facts, crops, faults in seen:
-            headers.append((os.fsencode(path), size, version, *facts))
-            if crops is not None:
-                decodes.append((os.fsencode(path), size, version, crops, json.dumps(faults)))
-        with self._database:
-            self._database.executemany("INSERT OR REPLACE INTO headers_1 VALUES (?,?,?,?,?,?,?,?)", headers)
-            self._database.executemany("INSERT OR REPLACE INTO decodes_1 VALUES (?,?,?,?,?)", decodes)
+        """Remember; what is known of other crops of the same file stays known."""
+        results = list(seen)
+        try:
+            self._keep(results)
+        except sqlite3.OperationalError as error:  # locked, or the disk is full
+            raise HiveError(f"what was verified cannot be kept in {self._file}: {error}") from None
+        except sqlite3.DatabaseError:
+            self._begin_anew()
+            self._keep(results)
 
-    def count_faulty(self) -> int:
-        """How many files were found to be faulty."""
-        query = "SELECT path FROM headers_1 WHERE status != 'ok' UNION SELECT path FROM decodes_1 WHERE faults != '[]'"
-        return int(self._database.execute(f"SELECT COUNT(*) FROM ({query})").fetchone()[0])
+    def _keep(self, seen: list[Seen]) -> None:
+        with self._database:
+            for path, size, version, facts, crops, faults in seen:
+                key = os.fsencode(path)
+                header = (key, size, version, *facts)
+                self._database.execute("INSERT OR REPLACE INTO headers_1 VALUES (?,?,?,?,?,?,?,?)", header)
+                if crops is not None:
+                    known = self._database.execute(_KNOWN_FAULTS, (key, size, version)).fetchone()
+                    merged = {tuple(fault[:2]): fault for fault in (*json.loads(known[0] if known else "[]"), *faults)}
+                    row = (key, size, version, crops, json.dumps(list(merged.values())))
+                    self._database.execute("INSERT OR REPLACE INTO decodes_1 VALUES (?,?,?,?,?)", row)
+
+    def _select(self, query: str) -> Iterator[Seen]:
+        try:
+            for path, size, version, *facts, crops, faults in self._database.execute(query):
+                found = tuple(tuple(fault) for fault in json.loads(faults)) if crops is not None else ()
+                yield Seen(os.fsdecode(path), size, version, Facts(*facts), crops, found)
+        except sqlite3.OperationalError as error:
+            raise HiveError(f"what was verified cannot be read from {self._file}: {error}") from None
+        except sqlite3.DatabaseError:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Begin with an empty file, since this one is damaged: what it held can be found out again."""
+        self._database.close()
+        self._file.unlink(missing_ok=True)
+        self._database = _open(self._file)
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
 
-def recall(root: str) -> Iterator[Seen]:
-    """What is known of the files of a root; nothing if it was never verified."""
+def recall(root: str, only_faulty: bool = False) -> Iterator[Seen]:
+    """What is known of the files of a root, or of the faulty ones; nothing if it was never verified."""
     if memory_file(root).exists():
         with contextlib.closing(Memory(root)) as memory:
-            yield from memory
-
-
-def count_faulty(root: str) -> int:
-    """How many files of a root were found to be faulty."""
-    if not memory_file(root).exists():
-        return 0
-    with contextlib.closing(Memory(root)) as memory:
-        return memory.count_faulty()
+            yield from memory.faulty() if only_faulty else memory
 
 
 def memory_file(root: str) -> Path:

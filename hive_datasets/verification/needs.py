@@ -100,7 +100,11 @@ class _Collector:
             self._mix_ids.append(batch.column("mix_id"))
             if self._keep_spans:
                 chunk = [uses.field(name).to_numpy() for name in ("chunk_start_second", "chunk_end_second")]
-                crop = [chunk[0] + uses.field(name).to_numpy() for name in ("crop_start_second", "crop_end_second")]
+                start, stop = (uses.field(name).to_numpy() for name in ("crop_start_second", "crop_end_second"))
+                longest = np.repeat(
+                    batch.column("target_duration").to_numpy(), pc.list_value_length(sources).to_numpy()
+                )
+                crop = [chunk[0] + start, chunk[0] + np.minimum(stop, start + longest)]
                 self._spans.frombytes(np.stack([*chunk, *crop], axis=1).astype(np.float64).tobytes())
 
     def finish(self) -> Needs:

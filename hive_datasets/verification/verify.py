@@ -84,7 +84,7 @@ def verify_sources(
         progress: told how far it is.
 
     Raises:
-        ValueError: there is no such check.
+        ValueError: there is no such check, or `jobs` is less than 1.
         MetadataUnavailableError, RecipeError: the metadata cannot be read, or has no such mixtures.
         SourceRootError: no roots are configured. (A root that cannot be opened is a finding.)
 
@@ -97,6 +97,8 @@ def verify_sources(
     """
     if check not in LEVELS:
         raise ValueError(f"check must be one of {', '.join(LEVELS)}, not {check!r}")
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs must be at least 1, not {jobs}")
     given: Roots | None = None if dataset_paths is None else parse_roots(dataset_paths)
     catalogue = Catalogue(find_roots(given))
     with progress("reading metadata", "mixtures", None) as advance:
@@ -137,7 +139,8 @@ class _Run:
 
     def _open_roots(self, rescan: bool, progress: Progress) -> None:
         """Index every root, so that the time it takes is seen."""
-        for corpus, path in {corpus_of(path): path for path in self.needs.paths}.items():
+        for corpus in dict.fromkeys(map(corpus_of, self.needs.paths)):
+            path = f"{corpus}/any"
             try:
                 self.catalogue.roots.match(path)
             except SourceRootError as error:
@@ -155,12 +158,14 @@ class _Run:
         corpus = corpus_of(path)
         if corpus in self.broken:
             return self._note(position, "missing", "", self.broken[corpus])
-        opened, rest = self.catalogue.open_root(path)
+        location = ""
         try:
+            opened, rest = self.catalogue.open_root(path)
+            location = opened.storage.locate(rest)
             source = self.catalogue.look_up(path, opened, rest)
-        except SourceError as error:
+        except (SourceError, SourceRootError) as error:
             status = "ambiguous" if isinstance(error, AmbiguousSourceError) else "missing"
-            return self._note(position, status, opened.storage.locate(rest), error.message)
+            return self._note(position, status, location, error.message)
         if self.level != "exists" or source.rules:  # else a million files would be kept for nothing
             self.found.append(_Located(position, source, opened))
         if not source.rules:
@@ -241,15 +246,18 @@ class _Run:
                 detail = f"{facts.sampling_rate} Hz, where the corpus has {native} Hz"
                 self.statuses[position] = self._note(position, "other_rate", location, detail)
         self.bad_uses = find_bad_uses(self.needs, self.seen)
-        ends = self.needs.spans[:, 1]
+        ends, crops = self.needs.spans[:, 1], self.needs.crop_of_use
         sources = {located.position: located.source for located in self.found}
         for position, uses in self.needs.uses_of(np.unique(self.needs.files[self.bad_uses]).tolist()):
-            facts, faults = self.seen[position].facts, self.seen[position].faults
+            facts = self.seen[position].facts
             if facts.status != "ok":
                 continue
-            status, detail = faults[0][2:] if faults else ("too_short", "")
-            if not faults:
-                end = int(ends[uses[self.bad_uses[uses]]].max() * facts.sampling_rate)
+            bad = uses[self.bad_uses[uses]]
+            faults = {fault[:2]: fault[2:] for fault in self.seen[position].faults}
+            found = [faults[crop] for crop in map(tuple, crops[bad].tolist()) if crop in faults]
+            status, detail = found[0] if found else ("too_short", "")
+            if not found:
+                end = int(ends[bad].max() * facts.sampling_rate)
                 detail = f"it has {facts.frames} frames, and a chunk ends at frame {end}"
             self.statuses[position] = self._note(position, status, sources[position].location, detail)
 

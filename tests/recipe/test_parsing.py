@@ -60,7 +60,19 @@ ROW_FAULTS = {
 }
 SOURCE_FAULTS = {
     "source_id": [None, 1, ""],
-    "path": [None, 1, "", "/etc/passwd", "AudioSet/../../x.wav", "..", "a/..", "AudioSet//etc/passwd", "a/./b"],
+    "path": [
+        None,
+        1,
+        "",
+        "/etc/passwd",
+        "AudioSet/../../x.wav",
+        "..",
+        "a/..",
+        "AudioSet//etc/passwd",
+        "a/./b",
+        "a/",
+        "a/\ud800.wav",
+    ],
     "label": [None, 1],
     "crop_start_second": [None, -0.1, math.nan, "0", 1e9],
     "crop_end_second": [None, -1.0, 0.0, math.inf],

@@ -246,6 +246,18 @@ def test_another_member_where_one_was_is_not_taken_for_it(tmp_path):
         storage.open("x/a.wav", extent)
 
 
+def test_a_tar_rewritten_in_place(tmp_path):
+    storage = make_tar(tmp_path / "a.tar", {"x/a.wav": b"1", "x/b.wav": b"2", "x/" + "n" * 120 + ".wav": b"3"})
+    index = load_index(storage)
+    paths = list(index.paths())
+    assert sorted(read(storage, path) for path in paths) == [b"1", b"2", b"3"]
+    make_tar(tmp_path / "b.tar", {"x/b.wav": b"2", "x/a.wav": b"1"})
+    (tmp_path / "a.tar").write_bytes((tmp_path / "b.tar").read_bytes())
+    for path in paths:
+        with pytest.raises(TruncatedSourceError, match="damaged or changed"):
+            storage.open(path, index.extent(index.find(path)))
+
+
 def patch(file, signature, offset, format, value):
     data = bytearray(file.read_bytes())
     struct.pack_into(format, data, data.index(signature) + offset, value)

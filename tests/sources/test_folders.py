@@ -116,6 +116,21 @@ def test_a_link_whose_target_comes_later(root, tmp_path):
     assert listing(root) == sorted([*ALL, "b/link.wav"])
 
 
+def test_a_folder_that_cannot_be_listed_for_once(root, monkeypatch):
+    settle(root)
+    scandir = os.scandir
+
+    def fail(path):
+        if str(path).endswith("/b"):
+            raise OSError(5, "Input/output error")
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", fail)
+        assert listing(root) == [".hidden/f.wav", "a.wav"]
+    assert listing(root) == ALL
+
+
 def test_archives_inside_a_root_are_named(root):
     (root / "b" / "FSD50K.dev_audio.zip").touch()
     index = load_index(open_storage(str(root)))

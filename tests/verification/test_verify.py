@@ -303,6 +303,64 @@ def test_a_fault_of_one_crop_is_none_of_another(tmp_path, write_mixture):
     assert verify_sources(silent, roots, check="decode").statuses == ["silent"]
 
 
+def test_a_fault_stays_known_when_other_crops_are_decoded(tmp_path, write_mixture):
+    roots = tmp_path / "roots"
+    write_noise(roots / "AudioSet" / "x" / "a.wav", silent=[(0, 4)])
+    (_, silent), (_, good) = write_mixture("silent", 0.0), write_mixture("good", 5.0)
+    assert verify_sources(silent, roots, check="decode").statuses == ["silent"]
+    assert verify_sources(good, roots, check="decode").statuses == ["found"]
+    assert (available(roots, silent), available(roots, good)) == ([], ["a"])
+
+
+def test_one_file_under_two_names(tmp_path, write_mixture):
+    roots = {"AudioSet": tmp_path / "roots", "Audio Set": tmp_path / "roots"}
+    write_noise(tmp_path / "roots" / "x" / "a.wav", silent=[(0, 4)])
+    (silent, _), (good, _) = write_mixture("silent", 0.0), write_mixture("good", 5.0, path="audioset/x/a.wav")
+    for recipes in ([silent, good], [good, silent]):
+        pq.write_table(hub_from_table(table_from_recipes(recipes)), tmp_path / "both.parquet")
+        result = verify_sources(tmp_path / "both.parquet", roots, check="decode", rescan=True)
+        assert dict(zip(result.needs.paths, result.statuses, strict=True)) == {
+            "AudioSet/x/a.wav": "silent",
+            "audioset/x/a.wav": "found",
+        }
+        assert len(available(json.dumps({k: str(v) for k, v in roots.items()}), tmp_path / "both.parquet")) == 1
+
+
+def test_a_connection_that_breaks_while_decoding(tmp_path, write_mixture, monkeypatch):
+    monkeypatch.setenv("HIVE_BLOCK_CACHE_BYTES", "0")
+    write_noise(tmp_path / "AudioSet" / "x" / "a.wav", seconds=20)
+    _, metadata = write_mixture("a", 15.0)
+    with FileServer(tmp_path) as server:
+        roots = {"AudioSet": f"{server.url}/AudioSet"}
+        server.broken_from = 1_000_000
+        assert verify_sources(metadata, roots, check="decode").statuses == ["unreachable"]
+        server.broken_from = None
+        assert available(json.dumps(roots), metadata) == ["a"]
+        assert verify_sources(metadata, roots, check="decode").statuses == ["found"]
+
+
+def test_formats_that_are_decoded_from_the_start(tmp_path, write_mixture):
+    roots = tmp_path / "roots"
+    write_noise(roots / "AudioSet" / "x" / "a.wav", seconds=30)
+    frames, rate = soundfile.read(roots / "AudioSet" / "x" / "a.wav")
+    file = roots / "AudioSet" / "x" / "a.ogg"
+    soundfile.write(file, frames, rate)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 4 : len(data) // 3] = bytes(len(data) // 3 - len(data) // 4)
+    file.write_bytes(data)
+    recipe, metadata = write_mixture("a", 25.0, path="AudioSet/x/a.ogg")
+    result = verify_sources(metadata, roots, check="decode")
+    assert result.usable.tolist() == [can_render(recipe, roots)] == [False]
+
+
+def test_only_what_a_mixture_takes_of_a_long_crop_counts(tmp_path, write_mixture):
+    roots = tmp_path / "roots"
+    write_noise(roots / "AudioSet" / "x" / "a.wav", silent=[(5, 9)])
+    recipe, metadata = write_mixture("a", 0.0, crop_end_second=9.0, chunk_end_second=9.0)
+    assert verify_sources(metadata, roots, check="decode").is_clean
+    assert can_render(recipe, roots)
+
+
 def test_a_file_too_short_for_one_mixture_stays_so(tmp_path, write_mixture):
     roots = tmp_path / "roots"
     write_noise(roots / "AudioSet" / "x" / "a.wav", seconds=5)
@@ -355,12 +413,19 @@ def test_the_configured_metadata_and_roots(corpora, monkeypatch):
         verify_sources("/no/such/metadata")
     with pytest.raises(ValueError, match="exists, header, decode, not 'listen'"):
         verify_sources(check="listen")
+    with pytest.raises(ValueError, match="jobs must be at least 1, not -1"):
+        verify_sources(jobs=-1)
 
 
 def test_a_damaged_memory_is_made_anew(metadata, copy):
     verify_sources(metadata, copy, check="header")
     for file in memory_file(str(copy / "ESC-50-master")).parent.glob("*.sqlite"):
         file.write_bytes(b"garbage" * 1000)
+    assert verify_sources(metadata, copy, check="header").is_clean
+    for file in memory_file(str(copy / "ESC-50-master")).parent.glob("*.sqlite"):
+        data = file.read_bytes()
+        file.write_bytes(data[:4096] + b"garbage!" * (len(data) // 8 - 512))
+    assert verify_sources(metadata, copy).is_clean
     assert verify_sources(metadata, copy, check="header").is_clean
 
 
