@@ -23,6 +23,13 @@ class Handler(SimpleHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def is_broken(self, span):
+        if self.server.failures:
+            self.server.failures -= 1
+            return True
+        broken_from = self.server.broken_from
+        return broken_from is not None and span and int(span.removeprefix("bytes=").partition("-")[0]) >= broken_from
+
     def list_directory(self, path):
         return super().list_directory(path) if self.server.listing else self.send_error(403)
 
@@ -30,14 +37,11 @@ class Handler(SimpleHTTPRequestHandler):
         span = self.headers.get("Range")
         self.server.requests.append((self.command, self.path, span))
         path = self.translate_path(self.path)
-        if self.server.failures and os.path.isfile(path):
-            self.server.failures -= 1
+        if os.path.isfile(path) and self.is_broken(span):
             self.send_error(503)
         elif span and self.server.ranges and os.path.isfile(path):
             size = os.path.getsize(path)
             start, _, stop = span.removeprefix("bytes=").partition("-")
-            if self.server.broken_from is not None and int(start) >= self.server.broken_from:
-                return self.send_error(503)
             start, stop = int(start), min(int(stop or size - 1), size - 1)
             with open(path, "rb") as file:
                 file.seek(start)

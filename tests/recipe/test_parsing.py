@@ -71,7 +71,6 @@ SOURCE_FAULTS = {
         "AudioSet//etc/passwd",
         "a/./b",
         "a/",
-        "a/\ud800.wav",
     ],
     "label": [None, 1],
     "crop_start_second": [None, -0.1, math.nan, "0", 1e9],
@@ -295,3 +294,16 @@ def test_val_is_validation(row, demo_recipes):
     assert parse_recipe(row).split == "validation"
     table = pa.Table.from_pylist([row], schema=table_from_recipes([]).schema)
     assert table_from_hub(table).column("split").to_pylist() == ["validation"]
+
+
+def test_half_a_surrogate_pair_is_no_text(row):
+    row["sources"][0]["path"] = "a/\ud800.wav"
+    with pytest.raises(RecipeError, match=r"half a surrogate pair is no text"):
+        parse_recipe(row)
+    row["sources"][0]["path"] = "a/\U0001f415.wav"
+    assert parse_recipe(row).sources[0].path == "a/\U0001f415.wav"
+
+
+def test_a_name_may_end_with_a_line_break(row):
+    row["sources"][0]["path"] = "a/b\n"
+    assert parse_recipe(row).sources[0].path == "a/b\n"
