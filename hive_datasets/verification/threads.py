@@ -62,12 +62,9 @@ def call_in_threads(
         if isinstance(done, BaseException):
             raise done
         received.extend(done or ())
-        handle_received()
-        return done is not None
-
-    def handle_received() -> None:
-        while received:
+        while received:  # what an interruption left, too
             handle(received.popleft())
+        return done is not None
 
     # daemons: one that hangs does not keep the process from ending
     for _ in range(jobs):
@@ -80,7 +77,6 @@ def call_in_threads(
         stopped.set()
         end = time.monotonic() + _PATIENCE_SECONDS
         try:
-            handle_received()
             while working and time.monotonic() < end:
                 working -= not take(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:
