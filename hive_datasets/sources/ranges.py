@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import fsspec
 
 from ..errors import SourceError, SourceNotFoundError, SourceRootError
-from .blocks import find_block_cache
+from .blocks import BLOCK_SIZE, find_block_cache
 
 #: A request that fails is tried this often: connections break.
 _ATTEMPTS = 3
@@ -54,15 +54,23 @@ class RemoteBytes:
 
     def __init__(self, url: str, size: int, version: int) -> None:
         self.name, self.size, self.version = url, size, version
+        #: The block that was read last: libsndfile asks for a few KB at a time.
+        self._latest: tuple[int, bytes] = (-1, b"")
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See `Bytes`; raises `SourceError` if the file cannot be had."""
-        cache = find_block_cache()
         end = min(offset + length, self.size)
-        blocks = range(offset // cache.block_size, -(-end // cache.block_size))
-        data = b"".join(cache.read(self, block, self._fetch) for block in blocks)
-        skipped = offset - blocks.start * cache.block_size
+        blocks = range(offset // BLOCK_SIZE, -(-end // BLOCK_SIZE))
+        data = b"".join(map(self._read_block, blocks))
+        skipped = offset - blocks.start * BLOCK_SIZE
         return data[skipped : skipped + end - offset]
+
+    def _read_block(self, block: int) -> bytes:
+        number, data = self._latest
+        if number != block:
+            data = find_block_cache().read(self, block, self._fetch)
+            self._latest = (block, data)
+        return data
 
     def _fetch(self, start: int, end: int) -> bytes:
         for attempt in range(1, _ATTEMPTS + 1):

@@ -10,6 +10,7 @@ import pytest
 
 from hive_datasets import Mixer, SourceError, SourceNotFoundError, SourceRootError, VariantSourceWarning
 from hive_datasets.sources import Roots
+from hive_datasets.sources.blocks import BLOCK_SIZE
 from hive_datasets.sources.catalogue import Catalogue
 from hive_datasets.sources.storage import load_index, open_storage
 from tests.file_server import FileServer
@@ -124,14 +125,17 @@ def test_a_connection_that_breaks_is_tried_again_but_not_for_ever(packed, mini, 
         assert server.url in caught.value.location
 
 
-def test_a_break_in_the_middle_of_a_file_is_not_taken_for_its_end(packed, mini, monkeypatch):
+def test_a_break_in_the_middle_of_a_file_is_not_taken_for_its_end(packed, corpora, monkeypatch):
     """libsndfile would say that the file is cut short."""
     monkeypatch.setenv("HIVE_BLOCK_CACHE_BYTES", "0")
+    longest = max(corpora.rglob("*.wav"), key=lambda file: file.stat().st_size)
+    assert longest.stat().st_size > 4 * BLOCK_SIZE
+    path = str(longest.relative_to(corpora))
     with FileServer(packed) as server:
         catalogue = Catalogue(Roots(parent=f"{server.url}/corpora"))
         from hive_datasets.mixing.reading import open_source
 
-        with pytest.raises(SourceError, match="503"), open_source(catalogue.locate(mini[0].sources[0].path)) as file:
+        with pytest.raises(SourceError, match="503"), open_source(catalogue.locate(path)) as file:
             server.failures = 1000
             if file.read(file.frames).shape[0] < file.frames:
                 raise SourceError("the stream ends")
