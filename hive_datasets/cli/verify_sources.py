@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--write-index", type=_file(".parquet"), metavar="FILE", help="write the usable mixtures, as parquet"
     )
-    parser.add_argument("--rescan", action="store_true", help="list every root anew")
+    parser.add_argument("--rescan", action="store_true", help="list every root and look into every file anew")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--version", action="version", version=f"hive-verify-sources {__version__}")
     return parser

@@ -9,8 +9,9 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import SourceError, SourceFormatError, SourceRootError, TruncatedSourceError
 from .index import Extent, Index, Scan
@@ -37,8 +38,11 @@ _HINTS = {
 }
 
 
-class _ArchiveStorage:
+class _ArchiveStorage(ABC):
     """What zip and tar have in common."""
+
+    #: In a chained fsspec URL.
+    protocol: ClassVar[str]
 
     def __init__(self, root: str, archive: str, inside: str) -> None:
         self.root = root
@@ -81,10 +85,9 @@ class _ArchiveStorage:
         """See `Storage`."""
         return f"{self.protocol}://{self._inside}{path}::{self.archive}"
 
-    protocol = ""
-
+    @abstractmethod
     def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:
-        raise NotImplementedError
+        """Note every member of the open archive."""
 
     def _add(self, scan: Scan, name: str, problem: str | None, extent: Extent) -> None:
         """Note a member, unless its name or kind is one that must not be read."""

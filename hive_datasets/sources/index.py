@@ -24,7 +24,7 @@ import pyarrow as pa
 from ..files import written_aside
 from .variants import loose_key, loose_keys
 
-#: Raised when the layout of the file changes, so that no file of another layout is read.
+#: Of the file; another number for every change of it, so that no file of another layout is read.
 LAYOUT = "1"
 #: Problems of a scan that are kept; there may be millions.
 _MAX_PROBLEMS = 1000
@@ -50,7 +50,6 @@ class Extent:
     version: int = 0
 
 
-@dataclass
 class Scan:
     """What a scan found, file by file, without holding a Python object for each.
 
@@ -118,8 +117,8 @@ class Index:
         self._size = len(table)
         self._folders: list[str] = metadata["folders"]
         self._folder_ids = {folder: position for position, folder in enumerate(self._folders)}
-        # memory views of the map: reading a number from one takes a fifth of what numpy takes
-        # not combine_chunks(), which copies
+        # Memory views of the map: reading a number from one takes a fifth of what numpy takes. The one chunk, and not
+        # combine_chunks(), which copies.
         columns = {
             name: column.chunk(0).buffers() for name, column in zip(table.column_names, table.columns, strict=True)
         }
