@@ -9,12 +9,11 @@ import functools
 import hashlib
 import io
 import itertools
-import operator
 import os
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,14 +29,14 @@ from .availability import Availability, find_availability
 from .demo import demo_folder
 from .errors import UnreadableSourceWarning
 from .features import Mixture, OnError, mixture_features
+from .given import remember_given
 from .metadata_files import find_metadata_files
 from .mixing import Stems
-from .recipe import RECIPE_SCHEMA
 from .recipe.reading import PARQUET_SUFFIXES, open_parquet, read_json_tables, read_row_group
-from .recipe.tables import contains_label, labels_of, struct_from_table
+from .recipe.tables import labels_of, struct_from_table
+from .selection import Selection, explain_filters
 from .skipping import skip_unreadable
 from .sources import Roots, parse_roots
-from .sources.roots import remember_given_roots
 
 try:
     from datasets.builder import Key
@@ -81,39 +80,19 @@ class HiveConfig(datasets.BuilderConfig):  # type: ignore[misc]
         kwargs = {name: value for name, value in config_kwargs.items() if name not in RENDERING_OPTIONS}
         return str(super().create_config_id(kwargs, custom_features))
 
-    def check(self) -> None:
-        """Raise `ValueError` for options that no row could be chosen by."""
-        allowed = self.num_sources if isinstance(self.num_sources, (list, tuple, set)) else [self.num_sources or 1]
-        if not allowed or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in allowed):
-            raise ValueError(f"num_sources must be a number of sources, or a list of such, not {self.num_sources!r}")
-        labels = [self.labels] if isinstance(self.labels, str) else self.labels
-        is_list = isinstance(labels, (list, tuple, set))
-        if labels is not None and not (is_list and labels and all(isinstance(label, str) for label in labels)):
-            raise ValueError(f"labels must be a label, or a list of such, not {self.labels!r}")
+    def selection(self) -> Selection:
+        """The rows that `filters`, `num_sources`, `labels` and the config's name ask for.
 
-    def row_filter(self) -> pc.Expression | None:
-        """What `filters`, `num_sources` and the config's name ask for, over columns with statistics; None for all."""
-        terms = []
-        if self.filters is not None:
-            is_expression = isinstance(self.filters, pc.Expression)
-            terms.append(self.filters if is_expression else pq.filters_to_expression(self.filters))
-        allowed = self.allowed_num_sources()
-        if allowed is not None:
-            terms.append(pc.field("num_sources").isin(sorted(allowed)))
-        return functools.reduce(operator.and_, terms) if terms else None
-
-    def allowed_num_sources(self) -> set[int] | None:
-        """The numbers of sources to keep; None for all."""
-        if self.num_sources is None:
-            allowed = None
-        else:
-            allowed = {self.num_sources} if isinstance(self.num_sources, int) else set(self.num_sources)
+        Raises:
+            ValueError: no row could be chosen by them.
+        """
+        selection = Selection(self.filters, self.num_sources, self.labels)
         fixed = re.fullmatch(r"(\d)mix", self.name)
         if not fixed:
-            return allowed
-        if allowed is not None and allowed != {int(fixed[1])}:
+            return selection
+        if selection.allowed_num_sources not in (None, {int(fixed[1])}):
             raise ValueError(f"num_sources={self.num_sources} contradicts the configuration {self.name!r}")
-        return {int(fixed[1])}
+        return replace(selection, num_sources=int(fixed[1]))
 
 
 @dataclass(frozen=True)
@@ -155,13 +134,13 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             data_dir = str(demo_folder() / "metadata")
             dataset_paths = demo_folder() / "sources" if dataset_paths is None else dataset_paths
         self._roots: Roots | None = None if dataset_paths is None else parse_roots(dataset_paths)
-        remember_given_roots(self._roots)
+        remember_given(self._roots, kwargs.get("prepared"))
         download_config = _download_config(kwargs.get("token"), kwargs.get("storage_options"))
         kwargs["data_files"] = find_metadata_files(data_dir, data_files, revision, download_config)
         kwargs["dataset_name"] = "hive"
         kwargs["hash"] = hash_code()
         super().__init__(**kwargs)
-        self.config.check()
+        self.config.selection()
         self._availability = (
             None
             if self.config.available_only in (None, False)
@@ -203,10 +182,10 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         if not name.endswith(PARQUET_SUFFIXES):
             # the authors sort their JSON files into folders by number of sources
             folder = re.fullmatch(r"(\d+)mix", os.path.basename(os.path.dirname(name)))
-            allowed = self.config.allowed_num_sources()
+            allowed = self.config.selection().allowed_num_sources
             return [] if folder and allowed is not None and int(folder[1]) not in allowed else [Shard(name, file)]
         with self._open(file) as stream:
-            row_groups = _matching_row_groups(open_parquet(stream, name), stream, self.config.row_filter())
+            row_groups = _matching_row_groups(open_parquet(stream, name), stream, self.config.selection().row_filter())
         parts = -(-MIN_SHARDS // max(1, len(row_groups)))
         return [
             Shard(name, file, row_group, start, stop)
@@ -222,9 +201,10 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _generate_tables(
         self, shards: list[Shard], availability: Availability | None = None
     ) -> Iterator[tuple[Any, pa.Table]]:
+        selection = self.config.selection()
         shard_index = 0  # counts only shards with rows: datasets before 5 takes no gaps
         for shard in shards:
-            tables: Iterator[pa.Table] = map(self._select, self._read(shard))
+            tables: Iterator[pa.Table] = map(selection.apply, self._read(shard))
             if availability is not None:
                 tables = (table.filter(pa.array(availability.of(table))) for table in tables)
             batch_index = -1
@@ -240,18 +220,6 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             with self._open(shard.file) as stream:
                 parquet = open_parquet(stream, shard.name)
                 yield from read_row_group(parquet, shard.name, shard.row_group, shard.start, shard.stop)
-
-    def _select(self, table: pa.Table) -> pa.Table:
-        row_filter = self.config.row_filter()
-        if row_filter is not None:
-            try:
-                table = table.filter(row_filter)
-            except pa.ArrowException as error:
-                raise _explain_filters(error) from None
-        if self.config.labels is not None:
-            labels = [self.config.labels] if isinstance(self.config.labels, str) else list(self.config.labels)
-            table = table.filter(contains_label(table, labels))
-        return table
 
     def _open(self, file: str) -> Any:
         return xopen(file, "rb", download_config=_download_config(self.token, self.storage_options))
@@ -288,7 +256,7 @@ def hash_code() -> str:
     folder = Path(__file__).parent
     # of `datasets` too: a major release caches descriptions of features that older ones cannot read
     digest = hashlib.sha256(datasets.__version__.split(".")[0].encode())
-    for file in [Path(__file__), *sorted((folder / "recipe").glob("*.py"))]:
+    for file in [Path(__file__), folder / "selection.py", *sorted((folder / "recipe").glob("*.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -308,13 +276,8 @@ def _matching_row_groups(
         try:
             indices = [group.id for group in fragment.subset(filter=row_filter).row_groups]
         except pa.ArrowException as error:
-            raise _explain_filters(error) from None
+            raise explain_filters(error) from None
     return [(index, metadata.row_group(index).num_rows) for index in indices]
-
-
-def _explain_filters(error: pa.ArrowException) -> ValueError:
-    columns = ", ".join(f"{field.name} ({field.type})" for field in RECIPE_SCHEMA if field.name != "sources")
-    return ValueError(f"filters do not fit the metadata, whose columns are {columns}: {str(error).splitlines()[0]}")
 
 
 def _divide(num_rows: int, parts: int) -> list[tuple[int, int]]:

@@ -16,10 +16,10 @@ from datasets import Features, Sequence, Value
 from datasets.features.features import register_feature
 
 from .errors import SourceError, SourceRootError, UnreadableSourceWarning
+from .given import LastGiven
 from .mixing import Mixer, Stems
 from .recipe import RECIPE_TYPE, Recipe, parse_recipe
 from .recipe.tables import struct_from_rows, struct_from_table, table_from_hub
-from .sources.roots import last_given_roots
 
 #: What happens to a row whose audio cannot be read.
 OnError = Literal["raise", "skip"]
@@ -75,7 +75,7 @@ class Mixture:
                 f"on_error must be one of {', '.join(map(repr, get_args(OnError)))}, not {self.on_error!r}"
             )
         # Attributes, not fields: `datasets` writes the fields of a feature into files and caches.
-        roots = last_given_roots() if dataset_paths is None else dataset_paths
+        roots = LastGiven.roots if dataset_paths is None else dataset_paths
         self._mixer = Mixer(roots, self.sampling_rate, self.stems)
         self._warned: dict[str, object] = {}
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator
 from glob import has_magic
 from typing import Any
 
 import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets.data_files import SPLIT_KEYWORDS, DataFilesDict, get_data_patterns, sanitize_patterns
 from huggingface_hub import snapshot_download
 
 from .errors import MetadataUnavailableError
-from .recipe.reading import METADATA_SUFFIXES, is_metadata_file
+from .recipe.parsing import normalize_split
+from .recipe.reading import METADATA_SUFFIXES, is_metadata_file, read_tables
 
 HUB_REPOSITORY = "ShandaAI/Hive"
 _HUB_PATTERNS = {split: [f"{split}/*.parquet"] for split in ("train", "validation", "test")}
@@ -37,6 +41,31 @@ def find_metadata_files(
     if data_dir is not None:
         return _find_in(os.fspath(data_dir), download_config)
     return _find_on_hub(revision, download_config)
+
+
+def read_metadata(metadata: str | os.PathLike[str] | None, splits: Collection[str] | None = None) -> Iterator[pa.Table]:
+    """Iterate over metadata as tables of `RECIPE_SCHEMA`.
+
+    Args:
+        metadata: a file or folder, or its URL; None for what ``load_dataset("hive")`` reads.
+        splits: only mixtures of these ("val" is "validation").
+
+    Raises:
+        MetadataUnavailableError, RecipeError: it cannot be read.
+    """
+    data_dir = None if metadata is None else os.fspath(metadata)
+    wanted = None if splits is None else sorted(map(normalize_split, splits))
+    for split, names in find_metadata_files(data_dir, None, None, datasets.DownloadConfig()).items():
+        # on the Hub, a split's files hold that split alone
+        if metadata is None and wanted is not None and str(split) not in wanted:
+            continue
+        for name in names:
+            for table in read_tables(str(name)):
+                yield (
+                    table
+                    if wanted is None
+                    else table.filter(pc.is_in(table.column("split"), value_set=pa.array(wanted, pa.string())))
+                )
 
 
 def _find_in(data_dir: str, download_config: datasets.DownloadConfig) -> DataFilesDict:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 import hive_datasets
-from hive_datasets.sources.roots import remember_given_roots
+from hive_datasets.given import remember_given
 from tests.damage import damage_of_every_kind
 
 settings.register_profile("steady", deadline=None, derandomize=True)  # no test may fail by chance
@@ -32,7 +32,7 @@ def no_configuration(monkeypatch, tmp_path):
     monkeypatch.delenv("HIVE_DATASET_PATHS", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    remember_given_roots(None)
+    remember_given(None, None)
 
 
 @pytest.fixture(scope="session")

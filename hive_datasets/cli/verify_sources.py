@@ -7,23 +7,20 @@ command, no metadata, no roots), 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from .. import __version__
 from ..errors import HiveError
+from ..progress import no_progress, show_progress
 from ..verification.checks import LEVELS
 from ..verification.page import write_page
 from ..verification.report import REPORT_SUFFIXES, format_report, write_findings, write_usable_mixtures
 from ..verification.result import Verification
-from ..verification.verify import no_progress, verify_sources
+from ..verification.verify import verify_sources
 
 _DESCRIPTION = """\
 Checks every source file that Hive's metadata names, once, and says which mixtures can be used.
@@ -123,13 +120,6 @@ def _write(result: Verification, options: argparse.Namespace) -> bool:
                 print(f"hive-verify-sources: {what} cannot be written to {file}: {error}", file=sys.stderr)
                 all_written = False
     return all_written
-
-
-@contextlib.contextmanager
-def show_progress(step: str, unit: str, total: int | None) -> Iterator[Callable[[int], Any]]:
-    """Progress on standard error, with rate and time left."""
-    with tqdm(desc=step, unit=f" {unit}", total=total, file=sys.stderr) as bar:
-        yield bar.update
 
 
 def _positive(text: str) -> int:

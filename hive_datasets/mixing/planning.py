@@ -38,12 +38,14 @@ class Excerpt:
         start, stop: frames of the file to read.
         skip: samples to drop from the start of the resampled frames.
         length: samples to keep after them; fewer may come out, the rest is silence.
+        chunk_samples: samples that the whole chunk has, resampled.
     """
 
     start: int
     stop: int
     skip: int
     length: int
+    chunk_samples: int
 
 
 class OutOfRangeError(ValueError):
@@ -65,8 +67,25 @@ def plan_excerpt(source: Source, header: Header, sampling_rate: int, num_samples
     Example:
         >>> source = Source("s1", "a/b.wav", "Bark", 1.0, 3.0, 10.0, 20.0, 1.0, 0.0, 1.0)
         >>> plan_excerpt(source, Header(16000, 480000, 1), 16000, 32000)
-        Excerpt(start=176000, stop=208000, skip=0, length=32000)
+        Excerpt(start=176000, stop=208000, skip=0, length=32000, chunk_samples=160000)
     """
+    return plan_samples(source, header, sampling_rate, *plan_crop(source, sampling_rate, num_samples))
+
+
+def plan_crop(source: Source, sampling_rate: int, num_samples: int) -> tuple[int, int]:
+    """The crop, in samples of the resampled chunk, from and to; it may run past the chunk's end.
+
+    Example:
+        >>> source = Source("s1", "a/b.wav", "Bark", 1.0, 3.0, 10.0, 20.0, 1.0, 0.0, 1.0)
+        >>> plan_crop(source, 16000, 32000)
+        (16000, 48000)
+    """
+    start = int(source.crop_start_second * sampling_rate)
+    return start, min(int(source.crop_end_second * sampling_rate), start + num_samples)
+
+
+def plan_samples(source: Source, header: Header, sampling_rate: int, start: int, stop: int) -> Excerpt:
+    """As `plan_excerpt`, for the samples `start` to `stop` of the resampled chunk."""
     # Truncated, not rounded, wherever the authors do: it decides the sample.
     chunk_start = int(source.chunk_start_second * header.sampling_rate)
     chunk_stop = int(source.chunk_end_second * header.sampling_rate)
@@ -77,15 +96,13 @@ def plan_excerpt(source: Source, header: Header, sampling_rate: int, num_samples
     if chunk_frames <= 0:
         raise OutOfRangeError(f"its chunk, frames {chunk_start} to {chunk_stop} of {header.frames}, is empty")
 
-    crop_start = int(source.crop_start_second * sampling_rate)
-    crop_stop = min(int(source.crop_end_second * sampling_rate), crop_start + num_samples)
     # librosa's length of a resampled signal
     chunk_samples = math.ceil(chunk_frames * (sampling_rate / header.sampling_rate))
-    crop_stop = min(crop_stop, chunk_samples)
-    if crop_stop <= crop_start:
-        return Excerpt(chunk_start, chunk_start, 0, 0)
-    first, last, skip = _needed_frames(crop_start, crop_stop, chunk_frames, header.sampling_rate, sampling_rate)
-    return Excerpt(chunk_start + first, chunk_start + last, skip, crop_stop - crop_start)
+    stop = min(stop, chunk_samples)
+    if stop <= start:
+        return Excerpt(chunk_start, chunk_start, 0, 0, chunk_samples)
+    first, last, skip = _needed_frames(start, stop, chunk_frames, header.sampling_rate, sampling_rate)
+    return Excerpt(chunk_start + first, chunk_start + last, skip, stop - start, chunk_samples)
 
 
 def _needed_frames(

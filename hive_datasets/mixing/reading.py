@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -28,7 +29,7 @@ from ..recipe import Source
 from ..sources.catalogue import LocatedSource
 from ..sources.ranges import RangeFile
 from .flac import read_flac
-from .planning import Excerpt, Header, OutOfRangeError, plan_excerpt
+from .planning import Excerpt, Header, OutOfRangeError, plan_crop, plan_samples
 
 #: Encodings in which libsndfile seeks to the exact sample. The others (Vorbis, Opus, MP3, ADPCM, ...) are decoded
 #: from the start.
@@ -53,10 +54,38 @@ def read_excerpt(
     Raises:
         SourceError: one of its kinds, if the file does not have that audio.
     """
+    return read_samples(located, source, sampling_rate, *plan_crop(source, sampling_rate, num_samples)).signal
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A part of a chunk, mono, resampled.
+
+    Attributes:
+        signal: float32 of shape (n,).
+        header: of the file that it comes from.
+        chunk_samples: samples that the whole chunk has.
+    """
+
+    signal: npt.NDArray[np.float32]
+    header: Header
+    chunk_samples: int
+
+
+def read_samples(located: LocatedSource, source: Source, sampling_rate: int, start: int, stop: int) -> Samples:
+    """As `read_excerpt`, for the samples `start` to `stop` of the resampled chunk, as far as it goes."""
     with open_source(located) as file:
-        rate = file.samplerate
-        frames, excerpt = _read_frames(file, source, sampling_rate, num_samples)
-    return resample(_to_mono(frames), rate, sampling_rate, excerpt.skip, excerpt.length)
+        # A stream whose header was never completed counts as endless; the chunk is then taken at its word.
+        header = Header(file.samplerate, file.frames, file.channels)
+        if header.frames == 0:
+            raise EmptySourceError("it has a header, but no frames")
+        try:
+            excerpt = plan_samples(source, header, sampling_rate, start, stop)
+        except OutOfRangeError as error:
+            raise ChunkOutOfRangeError(f"{error} (10 frames past the end are tolerated)") from None
+        frames = _read_frames(file, excerpt)
+    signal = resample(_to_mono(frames), header.sampling_rate, sampling_rate, excerpt.skip, excerpt.length)
+    return Samples(signal, header, excerpt.chunk_samples)
 
 
 @contextmanager
@@ -131,36 +160,26 @@ class _SourceFile(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def _read_frames(
-    file: soundfile.SoundFile, source: Source, sampling_rate: int, num_samples: int
-) -> tuple[npt.NDArray[Any], Excerpt]:
-    """The planned frames, (frames, channels) of int16 or float32, and the plan."""
-    # A stream whose header was never completed counts as endless; the chunk is then taken at its word.
-    header = Header(file.samplerate, file.frames, file.channels)
-    if header.frames == 0:
-        raise EmptySourceError("it has a header, but no frames")
-    try:
-        excerpt = plan_excerpt(source, header, sampling_rate, num_samples)
-    except OutOfRangeError as error:
-        raise ChunkOutOfRangeError(f"{error} (10 frames past the end are tolerated)") from None
+def _read_frames(file: soundfile.SoundFile, excerpt: Excerpt) -> npt.NDArray[Any]:
+    """The planned frames, (frames, channels) of int16 or float32."""
     # libsndfile takes five times as long as numpy to make float of 16-bit integers
     dtype = "int16" if file.subtype == "PCM_16" else "float32"
     first = excerpt.start if file.subtype in SEEKABLE_SUBTYPES else 0
     wanted = f"frames {excerpt.start} to {excerpt.stop}"
     try:
         if file.format == "FLAC" and dtype == "int16" and isinstance(file.name, str):
-            frames = read_flac(file, excerpt.start, excerpt.stop)
-            if frames is not None:
-                return frames, excerpt
+            decoded = read_flac(file, excerpt.start, excerpt.stop)
+            if decoded is not None:
+                return decoded
         file.seek(first)
-        frames = file.read(excerpt.stop - first, dtype=dtype, always_2d=True)[excerpt.start - first :]
+        frames: npt.NDArray[Any] = file.read(excerpt.stop - first, dtype=dtype, always_2d=True)[excerpt.start - first :]
     except soundfile.LibsndfileError as error:
         reason = _describe(error) or "the stream ends"
         raise TruncatedSourceError(f"{wanted} cannot be decoded ({reason})") from None
     missing = excerpt.stop - excerpt.start - len(frames)
     if missing:
         raise TruncatedSourceError(f"of {wanted} the last {missing} are not there")
-    return frames, excerpt
+    return frames
 
 
 def _to_mono(frames: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

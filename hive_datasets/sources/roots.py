@@ -241,23 +241,3 @@ def _modified(path: str) -> int | None:
 @functools.lru_cache(maxsize=16)
 def _parse_cached(value: str, origin: str, modified: int | None, cwd: str) -> Roots:
     return parse_roots(value, origin)
-
-
-class _LastGiven:
-    """The roots that the latest ``load_dataset("hive", ...)`` was given: the one piece of process-wide state."""
-
-    roots: Roots | None = None
-
-
-def remember_given_roots(roots: Roots | None) -> None:
-    """Note the argument of a ``load_dataset("hive", dataset_paths=...)`` call; None if it had none."""
-    _LastGiven.roots = roots
-
-
-def last_given_roots() -> Roots | None:
-    """The argument of the latest ``load_dataset("hive", dataset_paths=...)`` call.
-
-    ``cast_column("mixture", Mixture(sampling_rate=16000))`` replaces the feature that knew the argument; the
-    new one takes it from here.
-    """
-    return _LastGiven.roots

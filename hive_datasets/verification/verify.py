@@ -5,46 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from ..errors import AmbiguousSourceError, MetadataUnavailableError, SourceError, SourceRootError
-from ..recipe.parsing import normalize_split
-from ..recipe.reading import read_tables
+from ..metadata_files import read_metadata
+from ..progress import Progress, count_items, no_progress
 from ..sources import Roots, find_corpus, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource, OpenRoot, describe_rules
+from ..threads import call_in_threads
 from .advice import advise
 from .checks import LEVELS, check_frames, check_header, is_too_short
 from .memory import Memory, Seen
 from .needs import Needs, collect_needs, corpus_of
 from .result import PARTLY_BAD, USABLE, Verification
-from .threads import call_in_threads
 
 #: Results that are kept at once; what is lost if the process is killed.
 _KEPT_RESULTS = 1024
-
-T = TypeVar("T")
-
-
-class Progress(Protocol):
-    """Told how far a long step is."""
-
-    def __call__(
-        self, step: str, unit: str, total: int | None
-    ) -> contextlib.AbstractContextManager[Callable[[int], Any]]:
-        """A step of `total` units begins; the context is called with the number of units done since the last call."""
-        ...
-
-
-@contextlib.contextmanager
-def no_progress(step: str, unit: str, total: int | None) -> Iterator[Callable[[int], Any]]:
-    """Progress that nobody looks at."""
-    yield lambda done: None
 
 
 @dataclass(slots=True)
@@ -102,7 +83,7 @@ def verify_sources(
     given: Roots | None = None if dataset_paths is None else parse_roots(dataset_paths)
     catalogue = Catalogue(find_roots(given))
     with progress("reading metadata", "mixtures", None) as advance:
-        tables = _counted(_read_metadata(metadata, splits), advance)
+        tables = count_items(read_metadata(metadata, splits), advance)
         needs = collect_needs(tables, splits, corpora, keep_spans=check != "exists")
     if not needs.paths:
         chosen = [f"of split {name}" for name in splits or ()] + [f"with sources of {name}" for name in corpora or ()]
@@ -134,7 +115,7 @@ class _Run:
         """Find every file."""
         self._open_roots(rescan, progress)
         with progress("locating files", "files", len(self.needs.paths)) as advance:
-            for position, path in enumerate(_counted(self.needs.paths, advance, 10_000)):
+            for position, path in enumerate(count_items(self.needs.paths, advance, 10_000)):
                 self.statuses.append(self._locate(position, path))
 
     def _open_roots(self, rescan: bool, progress: Progress) -> None:
@@ -317,33 +298,6 @@ def find_bad_uses(needs: Needs, seen: dict[int, Seen]) -> npt.NDArray[np.bool_]:
     for position, uses in needs.uses_of(faulty):
         bad[uses] |= [tuple(crop) in faulty[position] for crop in crops[uses].tolist()]
     return bad
-
-
-def _read_metadata(metadata: str | os.PathLike[str] | None, splits: Collection[str] | None) -> Iterator[pa.Table]:
-    import datasets
-
-    from ..metadata_files import find_metadata_files
-
-    data_dir = None if metadata is None else os.fspath(metadata)
-    files = find_metadata_files(data_dir, None, None, datasets.DownloadConfig())
-    for split, names in files.items():
-        # on the Hub, a split's files hold that split alone
-        if metadata is None and splits is not None and str(split) not in map(normalize_split, splits):
-            continue
-        for name in names:
-            yield from read_tables(str(name))
-
-
-def _counted(items: Iterable[T], advance: Callable[[int], Any], every: int = 1) -> Iterator[T]:
-    """The same items; `advance` is told of them (of a table, of its rows)."""
-    seen = 0
-    for item in items:
-        yield item
-        seen += len(item) if isinstance(item, pa.Table) else 1
-        if seen >= every:
-            advance(seen)
-            seen = 0
-    advance(seen)
 
 
 def _increments(advance: Callable[[int], Any]) -> Callable[[int], None]:
