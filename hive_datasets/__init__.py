@@ -19,6 +19,8 @@ from .errors import (
     EmptySourceError,
     HiveError,
     MetadataUnavailableError,
+    PreparedSourcesError,
+    PreparedSourcesWarning,
     RecipeError,
     SourceError,
     SourceFormatError,
@@ -31,7 +33,10 @@ from .errors import (
 from .features import Mixture, register_mixture
 from .loading import register_hive
 from .mixing import Mixer
+from .preparation import prepare_sources
+from .prepared import PreparedSources
 from .recipe import Recipe, Source, parse_recipe, read_recipes
+from .rendering import RenderMixtures
 from .skipping import skip_unreadable
 from .sources import Corpus, find_corpus, list_corpora
 from .verification import verify_sources
@@ -45,8 +50,12 @@ __all__ = [
     "MetadataUnavailableError",
     "Mixer",
     "Mixture",
+    "PreparedSources",
+    "PreparedSourcesError",
+    "PreparedSourcesWarning",
     "Recipe",
     "RecipeError",
+    "RenderMixtures",
     "Source",
     "SourceError",
     "SourceFormatError",
@@ -62,6 +71,7 @@ __all__ = [
     "list_corpora",
     "load_dataset",
     "parse_recipe",
+    "prepare_sources",
     "read_recipes",
     "skip_unreadable",
     "verify_sources",

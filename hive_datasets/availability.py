@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import MetadataUnavailableError, SourceError, SourceRootError, UnreadableSourceWarning
+from .prepared.store import PreparedSources, find_covered
 from .sources import Roots, find_roots
 from .sources.catalogue import Catalogue, LocatedSource
 from .sources.index import Index
@@ -34,12 +35,19 @@ class Availability(Protocol):
         ...
 
 
-def find_availability(available_only: Any, roots: Roots | None) -> Availability:
+def find_availability(
+    available_only: Any,
+    roots: Roots | None,
+    prepared: PreparedSources | None = None,
+    sampling_rate: int | None = None,
+) -> Availability:
     """What `available_only=` of ``load_dataset("hive")`` asks for.
 
     Args:
-        available_only: True for what the roots hold, or the path of a list of usable mixtures.
+        available_only: True for what the roots or prepared sources hold, or the path of a list of usable mixtures.
         roots: where the corpora are; None for those in force.
+        prepared: prepared sources, if there are any.
+        sampling_rate: rate in Hz that is rendered at; None for the recipes'.
 
     Raises:
         SourceRootError: no roots are configured.
@@ -47,39 +55,42 @@ def find_availability(available_only: Any, roots: Roots | None) -> Availability:
         TypeError: it is neither.
     """
     if available_only is True:
-        find_roots(roots)
-        return RootsAvailability(roots)
+        if prepared is None:
+            find_roots(roots)
+        return RootsAvailability(roots, prepared, sampling_rate)
     if isinstance(available_only, (str, os.PathLike)):
         return ListedAvailability(Path(available_only))
     raise TypeError(f"available_only must be True, False or the path of a list, not {available_only!r}")
 
 
 class RootsAvailability:
-    """By the index of each root, and by what `hive-verify-sources` has found out about its files.
+    """By prepared sources, the index of each root, and what `hive-verify-sources` has found out about its files.
 
     Args:
         roots: where the corpora are; None for those in force.
+        prepared: prepared sources, if there are any; then there need not be any roots.
+        sampling_rate: rate in Hz that is rendered at; None for the recipes'.
     """
 
-    def __init__(self, roots: Roots | None) -> None:
-        self._roots = roots
+    def __init__(
+        self, roots: Roots | None, prepared: PreparedSources | None = None, sampling_rate: int | None = None
+    ) -> None:
+        self._roots, self._prepared, self._sampling_rate = roots, prepared, sampling_rate
         # made where it is used: in each worker process, and with indexes that are looked over anew for each load
         self._catalogue: Catalogue | None = None
         self._seen: dict[str, _SeenOfRoot] = {}
         self._warned: set[str] = set()
 
-    def __reduce__(self) -> tuple[type[RootsAvailability], tuple[Roots | None]]:
-        return RootsAvailability, (self._roots,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RootsAvailability, (self._roots, self._prepared, self._sampling_rate)
 
     def of(self, table: pa.Table) -> npt.NDArray[np.bool_]:
         """See `Availability`."""
-        if self._catalogue is None:
-            self._catalogue = Catalogue(find_roots(self._roots))
         needs = collect_needs([table])
         there = np.zeros(len(needs.paths), dtype=bool)
         sources, seen = {}, {}
         for position, path in enumerate(needs.paths):
-            source, found = self._look_up(self._catalogue, path)
+            source, found = self._look_up(path)
             there[position] = source is not None
             if source is not None and found is not None:
                 sources[position], seen[position] = source, found
@@ -92,12 +103,17 @@ class RootsAvailability:
                 suspects.discard(position)
         there[list(suspects)] = False
         missing = ~there[needs.files] | find_bad_uses(needs, seen)
+        if self._prepared is not None:
+            missing &= ~find_covered(self._prepared, table, missing, self._sampling_rate)
         available = np.ones(len(table), dtype=bool)
         available[needs.row_of_use[missing]] = False
         return available
 
-    def _look_up(self, catalogue: Catalogue, path: str) -> tuple[LocatedSource | None, Seen | None]:
+    def _look_up(self, path: str) -> tuple[LocatedSource | None, Seen | None]:
         """A file, if it is there, and what was seen of it, if anything was."""
+        catalogue = self._open_catalogue()
+        if catalogue is None:
+            return None, None
         try:
             opened, rest = catalogue.open_root(path)
             source = catalogue.look_up(path, opened, rest)
@@ -111,6 +127,16 @@ class RootsAvailability:
         if known is None or known.index is not index:
             known = self._seen[opened.storage.root] = _SeenOfRoot(opened.storage.root, index)
         return source, known.find(source.inside)
+
+    def _open_catalogue(self) -> Catalogue | None:
+        """The roots; None if there are none, and all comes from prepared sources."""
+        if self._catalogue is None:
+            try:
+                self._catalogue = Catalogue(find_roots(self._roots))
+            except SourceRootError:
+                if self._prepared is None:
+                    raise
+        return self._catalogue
 
     def _warn(self, catalogue: Catalogue, path: str, error: SourceRootError) -> None:
         """Say, once a corpus, that a root is configured but cannot be used; not to have a corpus is no fault."""

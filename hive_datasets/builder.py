@@ -32,6 +32,7 @@ from .features import Mixture, OnError, mixture_features
 from .given import remember_given
 from .metadata_files import find_metadata_files
 from .mixing import Stems
+from .prepared.store import find_prepared
 from .recipe.reading import PARQUET_SUFFIXES, open_parquet, read_json_tables, read_row_group
 from .recipe.tables import labels_of, struct_from_table
 from .selection import Selection, explain_filters
@@ -44,7 +45,7 @@ except ImportError:  # datasets < 5, which takes any key
     Key = "{}_{}".format
 
 #: Options that say how recipes become audio, and which can. They change no cached table, so are no part of its name.
-RENDERING_OPTIONS = ("dataset_paths", "sampling_rate", "stems", "on_error", "available_only")
+RENDERING_OPTIONS = ("dataset_paths", "sampling_rate", "stems", "on_error", "available_only", "prepared")
 #: Recipes of a loaded table that are looked up at once.
 _AVAILABILITY_ROWS = 10_000
 #: A parquet file is cut into at least this many shards, so that as many workers can share it.
@@ -62,7 +63,7 @@ class HiveConfig(datasets.BuilderConfig):  # type: ignore[misc]
         labels: keep mixtures in which at least one source has this label, or one of these.
         available_only: True to keep only mixtures whose sources are all there, by an index of each root and
             what ``hive-verify-sources`` has found; or the list that its ``--write-index`` wrote.
-        dataset_paths, sampling_rate, stems, on_error: as for `Mixture`.
+        dataset_paths, sampling_rate, stems, on_error, prepared: as for `Mixture`.
     """
 
     version: Any = "1.0.0"
@@ -74,6 +75,7 @@ class HiveConfig(datasets.BuilderConfig):  # type: ignore[misc]
     sampling_rate: int | None = None
     stems: Stems = "scaled"
     on_error: OnError = "raise"
+    prepared: Any = None
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         """The name of the cached table, which rendering options do not change."""
@@ -133,6 +135,8 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
                 raise ValueError("the configuration 'demo' has metadata of its own: leave data_dir and data_files out")
             data_dir = str(demo_folder() / "metadata")
             dataset_paths = demo_folder() / "sources" if dataset_paths is None else dataset_paths
+            if kwargs.get("prepared") is None:  # what the environment names is of other sources
+                kwargs["prepared"] = False
         self._roots: Roots | None = None if dataset_paths is None else parse_roots(dataset_paths)
         remember_given(self._roots, kwargs.get("prepared"))
         download_config = _download_config(kwargs.get("token"), kwargs.get("storage_options"))
@@ -144,7 +148,9 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         self._availability = (
             None
             if self.config.available_only in (None, False)
-            else find_availability(self.config.available_only, self._roots)
+            else find_availability(
+                self.config.available_only, self._roots, find_prepared(self.config.prepared), self.config.sampling_rate
+            )
         )
         # a cached table comes with the feature that it was first loaded with
         self.info.features = mixture_features(self._mixture())
@@ -159,7 +165,13 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _mixture(self) -> Mixture:
         config = self.config
-        return Mixture(config.sampling_rate, config.stems, on_error=config.on_error, dataset_paths=self._roots)
+        return Mixture(
+            config.sampling_rate,
+            config.stems,
+            on_error=config.on_error,
+            dataset_paths=self._roots,
+            prepared=config.prepared,
+        )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         names = {str(split): list(files) for split, files in self.config.data_files.items()}

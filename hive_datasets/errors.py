@@ -5,6 +5,7 @@
     HiveError
     ├── RecipeError (ValueError)              a row of metadata is not a valid recipe
     ├── MetadataUnavailableError (OSError)    neither the Hub nor a local copy could be reached
+    ├── PreparedSourcesError (OSError)        prepared sources are not there, or damaged, or for something else
     ├── SourceRootError (LookupError)         no folder is configured for a metadata path
     └── SourceError (OSError)                 a source file cannot give the audio that a recipe asks for
         ├── SourceNotFoundError (FileNotFoundError)   no file there, nor a known variant of it
@@ -14,6 +15,7 @@
         ├── TruncatedSourceError                      cut short or damaged: frames cannot be decoded
         └── ChunkOutOfRangeError                      the chunk ends more than 10 frames past the end
 
+    PreparedSourcesWarning (UserWarning)      prepared sources are passed over, and the originals read
     UnreadableSourceWarning (UserWarning)     a mixture was skipped (``on_error="skip"``)
     VariantSourceWarning (UserWarning)        files of a corpus bear other names than in the metadata
 
@@ -29,6 +31,8 @@ __all__ = [
     "EmptySourceError",
     "HiveError",
     "MetadataUnavailableError",
+    "PreparedSourcesError",
+    "PreparedSourcesWarning",
     "RecipeError",
     "SourceError",
     "SourceFormatError",
@@ -84,6 +88,10 @@ class RecipeError(HiveError, ValueError):
 
 class MetadataUnavailableError(HiveError, OSError):
     """The metadata could be had neither from the Hub nor from a local copy."""
+
+
+class PreparedSourcesError(HiveError, OSError):
+    """Prepared sources are not there, are damaged, or were made for something else."""
 
 
 class SourceRootError(HiveError, LookupError):
@@ -162,6 +170,10 @@ class TruncatedSourceError(SourceError):
 
 class ChunkOutOfRangeError(SourceError):
     """The chunk ends more than 10 frames past the end of the file, or has no frames at all."""
+
+
+class PreparedSourcesWarning(UserWarning):
+    """Prepared sources could not be used, and the originals are read instead."""
 
 
 class UnreadableSourceWarning(UserWarning):

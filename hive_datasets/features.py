@@ -34,8 +34,8 @@ class Mixture:
     stored again (``json.loads`` or `parse_recipe` reads it). What is stored is always the recipe: audio that a
     function of `map` has changed belongs into another column.
 
-    Where the corpora are is looked up when a row is decoded. It is never stored: not in a file, not in the
-    cache, not in this feature's fields.
+    Where the corpora are, or prepared sources, is looked up when a row is decoded. It is never stored: not in a file,
+    not in the cache, not in this feature's fields.
 
     Args:
         sampling_rate: rate in Hz to render at, straight from the files' own; None for the recipe's (44100).
@@ -46,6 +46,7 @@ class Mixture:
         dataset_paths: where the corpora are, as `load_dataset` takes it. By default what the latest
             ``load_dataset("hive", dataset_paths=...)`` was given, else ``HIVE_DATASET_PATHS``, else the
             config file.
+        prepared: prepared sources, as for `Mixer`; by default those of the latest ``load_dataset("hive", ...)``.
 
     Raises:
         ValueError: an option is out of range.
@@ -64,19 +65,21 @@ class Mixture:
     decode: bool = True
     on_error: OnError = "raise"
     dataset_paths: InitVar[Any] = None
+    prepared: InitVar[Any] = None
     # how `datasets` describes a feature
     dtype: ClassVar[str] = "dict"
     pa_type: ClassVar[Any] = RECIPE_TYPE
     _type: str = field(default="Mixture", init=False, repr=False)
 
-    def __post_init__(self, dataset_paths: Any) -> None:
+    def __post_init__(self, dataset_paths: Any, prepared: Any) -> None:
         if self.on_error not in get_args(OnError):
             raise ValueError(
                 f"on_error must be one of {', '.join(map(repr, get_args(OnError)))}, not {self.on_error!r}"
             )
         # Attributes, not fields: `datasets` writes the fields of a feature into files and caches.
         roots = LastGiven.roots if dataset_paths is None else dataset_paths
-        self._mixer = Mixer(roots, self.sampling_rate, self.stems)
+        prepared = LastGiven.prepared if prepared is None else prepared
+        self._mixer = Mixer(roots, self.sampling_rate, self.stems, prepared)
         self._warned: dict[str, object] = {}
 
     def __call__(self) -> pa.DataType:

@@ -39,8 +39,9 @@ class Selection:
     labels: str | Collection[str] | None = None
 
     def __post_init__(self) -> None:
-        allowed = self.num_sources if isinstance(self.num_sources, (list, tuple, set)) else [self.num_sources or 1]
-        if not allowed or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in allowed):
+        allowed = self.num_sources if isinstance(self.num_sources, (list, tuple, set)) else [self.num_sources]
+        is_number = [isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in allowed]
+        if self.num_sources is not None and not (is_number and all(is_number)):
             raise ValueError(f"num_sources must be a number of sources, or a list of such, not {self.num_sources!r}")
         labels = [self.labels] if isinstance(self.labels, str) else self.labels
         is_list = isinstance(labels, (list, tuple, set))

@@ -30,6 +30,7 @@ def assets(tmp_path_factory):
 def no_configuration(monkeypatch, tmp_path):
     """Tests see no roots but those they configure, and no tables but those they cache."""
     monkeypatch.delenv("HIVE_DATASET_PATHS", raising=False)
+    monkeypatch.delenv("HIVE_PREPARED", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     remember_given(None, None)
@@ -76,6 +77,21 @@ def mini_mixes(mini, corpora):
     """The mixtures of `mini`, from folders."""
     mixer = hive_datasets.Mixer(corpora)
     return [mixer(recipe)["mix"] for recipe in mini]
+
+
+@pytest.fixture(scope="session")
+def prepared(corpora, shared, tmp_path_factory):
+    """A folder with the sources of `mini`, prepared in several shards."""
+    folder = tmp_path_factory.mktemp("prepared")
+    hive_datasets.prepare_sources(shared / "mini" / "hub", folder, dataset_paths=corpora, shard_bytes=10_000_000)
+    return folder
+
+
+@pytest.fixture
+def prepared_copy(prepared, tmp_path):
+    """A copy of the prepared sources, to change."""
+    shutil.copytree(prepared, tmp_path / "prepared")
+    return tmp_path / "prepared"
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import HiveError
-from . import convert
+from . import convert, prepare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"hive-datasets {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     convert.add_command(commands)
+    prepare.add_command(commands)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
@@ -29,5 +30,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"hive-datasets: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("hive-datasets: interrupted; nothing was left behind", file=sys.stderr)
+        print("hive-datasets: interrupted; nothing half-written was left behind", file=sys.stderr)
         return 130

@@ -21,6 +21,7 @@ from ..verification.page import write_page
 from ..verification.report import REPORT_SUFFIXES, format_report, write_findings, write_usable_mixtures
 from ..verification.result import Verification
 from ..verification.verify import verify_sources
+from .arguments import parse_file, parse_positive
 
 _DESCRIPTION = """\
 Checks every source file that Hive's metadata names, once, and says which mixtures can be used.
@@ -78,15 +79,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", choices=LEVELS, default="exists", help="how closely to look (default: exists)")
     parser.add_argument("--split", action="append", metavar="SPLIT", help="only this split; may be repeated")
     parser.add_argument("--corpus", action="append", metavar="NAME", help="only this corpus; may be repeated")
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="files looked into at once (default: one a core)")
+    parser.add_argument(
+        "--jobs", type=parse_positive, metavar="N", help="files looked into at once (default: one a core)"
+    )
     parser.add_argument("--format", choices=["table", "json"], default="table", help="of the report on standard output")
     suffixes = ", ".join(REPORT_SUFFIXES)
     parser.add_argument(
-        "--report", type=_file(*REPORT_SUFFIXES), metavar="FILE", help=f"write all findings, a row each ({suffixes})"
+        "--report",
+        type=parse_file(*REPORT_SUFFIXES),
+        metavar="FILE",
+        help=f"write all findings, a row each ({suffixes})",
     )
-    parser.add_argument("--html", type=_file(".html", ".htm"), metavar="FILE", help="write everything as one page")
+    parser.add_argument("--html", type=parse_file(".html", ".htm"), metavar="FILE", help="write everything as one page")
     parser.add_argument(
-        "--write-index", type=_file(".parquet"), metavar="FILE", help="write the usable mixtures, as parquet"
+        "--write-index", type=parse_file(".parquet"), metavar="FILE", help="write the usable mixtures, as parquet"
     )
     parser.add_argument("--rescan", action="store_true", help="list every root and look into every file anew")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -120,21 +126,3 @@ def _write(result: Verification, options: argparse.Namespace) -> bool:
                 print(f"hive-verify-sources: {what} cannot be written to {file}: {error}", file=sys.stderr)
                 all_written = False
     return all_written
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _file(*suffixes: str) -> Callable[[str], Path]:
-    """The type of an argument that names a file to write."""
-
-    def check(text: str) -> Path:
-        if not text.lower().endswith(suffixes):
-            raise argparse.ArgumentTypeError(f"{text!r} must end with {' or '.join(suffixes)}")
-        return Path(text)
-
-    return check

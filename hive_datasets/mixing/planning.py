@@ -69,19 +69,7 @@ def plan_excerpt(source: Source, header: Header, sampling_rate: int, num_samples
         >>> plan_excerpt(source, Header(16000, 480000, 1), 16000, 32000)
         Excerpt(start=176000, stop=208000, skip=0, length=32000, chunk_samples=160000)
     """
-    return plan_samples(source, header, sampling_rate, *plan_crop(source, sampling_rate, num_samples))
-
-
-def plan_crop(source: Source, sampling_rate: int, num_samples: int) -> tuple[int, int]:
-    """The crop, in samples of the resampled chunk, from and to; it may run past the chunk's end.
-
-    Example:
-        >>> source = Source("s1", "a/b.wav", "Bark", 1.0, 3.0, 10.0, 20.0, 1.0, 0.0, 1.0)
-        >>> plan_crop(source, 16000, 32000)
-        (16000, 48000)
-    """
-    start = int(source.crop_start_second * sampling_rate)
-    return start, min(int(source.crop_end_second * sampling_rate), start + num_samples)
+    return plan_samples(source, header, sampling_rate, *source.crop_samples(sampling_rate, num_samples))
 
 
 def plan_samples(source: Source, header: Header, sampling_rate: int, start: int, stop: int) -> Excerpt:

@@ -29,51 +29,46 @@ from ..recipe import Source
 from ..sources.catalogue import LocatedSource
 from ..sources.ranges import RangeFile
 from .flac import read_flac
-from .planning import Excerpt, Header, OutOfRangeError, plan_crop, plan_samples
+from .planning import Excerpt, Header, OutOfRangeError, plan_samples
 
 #: Encodings in which libsndfile seeks to the exact sample. The others (Vorbis, Opus, MP3, ADPCM, ...) are decoded
 #: from the start.
 SEEKABLE_SUBTYPES = frozenset({"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"})
 
 
-def read_excerpt(
-    located: LocatedSource, source: Source, sampling_rate: int, num_samples: int
-) -> npt.NDArray[np.float32]:
-    """Read what a recipe needs of one source.
-
-    Args:
-        located: where the file is.
-        source: which seconds of it.
-        sampling_rate: rate in Hz to resample to.
-        num_samples: length of the mixture in samples at that rate.
-
-    Returns:
-        float32 of shape (at most `num_samples`,): the excerpt before any gain. What is missing of
-        `num_samples` is silence.
-
-    Raises:
-        SourceError: one of its kinds, if the file does not have that audio.
-    """
-    return read_samples(located, source, sampling_rate, *plan_crop(source, sampling_rate, num_samples)).signal
-
-
 @dataclass(frozen=True, slots=True)
-class Samples:
-    """A part of a chunk, mono, resampled.
+class Reading:
+    """Frames of a file as they were planned, mono.
 
     Attributes:
-        signal: float32 of shape (n,).
-        header: of the file that it comes from.
-        chunk_samples: samples that the whole chunk has.
+        signal: float32 of shape (excerpt.stop - excerpt.start,), at the file's own rate.
+        header: of the file.
+        excerpt: what of them, once resampled, to keep.
     """
 
     signal: npt.NDArray[np.float32]
     header: Header
-    chunk_samples: int
+    excerpt: Excerpt
+
+    def resample(self, sampling_rate: int) -> npt.NDArray[np.float32]:
+        """The samples that are asked for; as many may be missing at the end as the resampler leaves out."""
+        excerpt = self.excerpt
+        return resample(self.signal, self.header.sampling_rate, sampling_rate, excerpt.skip, excerpt.length)
 
 
-def read_samples(located: LocatedSource, source: Source, sampling_rate: int, start: int, stop: int) -> Samples:
-    """As `read_excerpt`, for the samples `start` to `stop` of the resampled chunk, as far as it goes."""
+def read_frames(located: LocatedSource, source: Source, sampling_rate: int, start: int, stop: int) -> Reading:
+    """Read what the samples `start` to `stop` of a source's chunk, resampled, depend on.
+
+    Args:
+        located: where the file is.
+        source: which seconds of it are the chunk.
+        sampling_rate: rate in Hz that it will be resampled to.
+        start: the first sample, at that rate.
+        stop: the sample to stop before; what the chunk lacks is silence.
+
+    Raises:
+        SourceError: one of its kinds, if the file does not have that audio.
+    """
     with open_source(located) as file:
         # A stream whose header was never completed counts as endless; the chunk is then taken at its word.
         header = Header(file.samplerate, file.frames, file.channels)
@@ -83,9 +78,7 @@ def read_samples(located: LocatedSource, source: Source, sampling_rate: int, sta
             excerpt = plan_samples(source, header, sampling_rate, start, stop)
         except OutOfRangeError as error:
             raise ChunkOutOfRangeError(f"{error} (10 frames past the end are tolerated)") from None
-        frames = _read_frames(file, excerpt)
-    signal = resample(_to_mono(frames), header.sampling_rate, sampling_rate, excerpt.skip, excerpt.length)
-    return Samples(signal, header, excerpt.chunk_samples)
+        return Reading(_to_mono(_read_frames(file, excerpt)), header, excerpt)
 
 
 @contextmanager

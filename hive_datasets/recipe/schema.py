@@ -74,6 +74,22 @@ class Source:
     snr_db: float
     applied_weight: float
 
+    def crop_samples(self, sampling_rate: int, num_samples: int) -> tuple[int, int]:
+        """The crop in samples of the resampled chunk, from and to; it may run past the chunk's end.
+
+        Truncated, not rounded, as the authors do: it decides the sample.
+
+        Args:
+            sampling_rate: rate in Hz of the samples.
+            num_samples: length of the mixture at that rate; the crop is no longer.
+
+        Example:
+            >>> Source("s1", "a/b.wav", "Bark", 1.0, 3.0, 10.0, 20.0, 1.0, 0.0, 1.0).crop_samples(16000, 32000)
+            (16000, 48000)
+        """
+        start = int(self.crop_start_second * sampling_rate)
+        return start, min(int(self.crop_end_second * sampling_rate), start + num_samples)
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

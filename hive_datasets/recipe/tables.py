@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -79,6 +80,18 @@ def labels_of(table: pa.Table) -> pa.ListArray:
     """The labels of each row's sources, as a list of strings."""
     sources = _combine(table.column("sources"))
     return pa.ListArray.from_arrays(_offsets(pc.list_value_length(sources)), sources.flatten().field("label"))
+
+
+def crop_samples(table: pa.Table, sampling_rate: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """As `Source.crop_samples`, for all sources of a table of `RECIPE_SCHEMA`, one after the other: starts and ends."""
+    sources = _combine(table.column("sources"))
+    uses = sources.flatten()
+    lengths = (table.column("target_duration").to_numpy() * sampling_rate).astype(np.int64)
+    start, stop = (
+        (uses.field(name).to_numpy() * sampling_rate).astype(np.int64)
+        for name in ("crop_start_second", "crop_end_second")
+    )
+    return start, np.minimum(stop, start + np.repeat(lengths, pc.list_value_length(sources).to_numpy()))
 
 
 def contains_label(table: pa.Table, labels: Sequence[str]) -> pa.BooleanArray:

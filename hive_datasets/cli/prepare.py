@@ -1,0 +1,140 @@
+"""``hive-datasets prepare``: decode and resample what mixtures need, once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ..preparation import Preparation, prepare_sources
+from ..preparation.prepare import LACKING_NAME, SHARD_BYTES, Lacking
+from ..prepared.samples import SAMPLE_TYPES
+from ..progress import no_progress, show_progress
+from ..sources import find_corpus
+from .arguments import parse_positive
+
+_DESCRIPTION = """\
+Decodes and resamples every chunk that mixtures need, once, for load_dataset("hive", prepared=DIR).
+
+METADATA is a file, a folder or an fsspec URL of parquet or JSON; without it, what load_dataset("hive") reads.
+A chunk takes 2 bytes a sample: all of Hive at 44.1 kHz, 2,735 hours in 10 s chunks, about 870 GB, of which 775 GB are
+for training; --dry-run tells what your choice takes.
+What is in DIR already is kept, so run it again to go on after an interruption, or to add what other metadata or
+corpora that came later need. Files appear when they are whole. Sources that cannot be read are listed in
+DIR/lacking.csv; mixtures that need them are rendered from the originals, where there are any.
+
+exit codes: 0 everything is prepared, 1 some sources are lacking, or an error, 2 a mistake in the command,
+            130 interrupted"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the subcommand to `main`'s parser."""
+    parser = commands.add_parser(
+        "prepare",
+        help="decode and resample sources once",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("metadata", metavar="METADATA", nargs="?", help="default: what load_dataset reads")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to")
+    parser.add_argument(
+        "--sampling-rate", metavar="HZ", type=parse_positive, default=44100, help="to resample to (default: 44100)"
+    )
+    parser.add_argument(
+        "--dataset-paths", metavar="PATHS", help="JSON text, a JSON file, a folder, an archive or a URL"
+    )
+    parser.add_argument("--split", action="append", metavar="SPLIT", help="only this split; may be repeated")
+    parser.add_argument(
+        "--num-sources",
+        action="append",
+        metavar="N",
+        type=parse_positive,
+        help="only mixtures of N; may be repeated",
+    )
+    parser.add_argument("--label", action="append", metavar="LABEL", help="only mixtures with it; may be repeated")
+    parser.add_argument("--limit", metavar="N", type=parse_positive, help="only the first N mixtures")
+    parser.add_argument("--only-crops", action="store_true", help="only the seconds in use, not whole chunks")
+    parser.add_argument(
+        "--sample-type",
+        choices=SAMPLE_TYPES,
+        default="int16",
+        help="int16 (default): every mixture within one 16-bit step; float32: exact, twice the bytes; float16: coarse",
+    )
+    parser.add_argument("--jobs", metavar="N", type=parse_positive, help="files read at once (default: one a core)")
+    parser.add_argument(
+        "--shard-size",
+        metavar="BYTES",
+        type=parse_positive,
+        default=SHARD_BYTES,
+        help=f"size of a file, about (default: {SHARD_BYTES})",
+    )
+    parser.add_argument("--verify", action="store_true", help="compare what is there with its checksums, and mend it")
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would be done, and the bytes it takes")
+    parser.add_argument("--format", choices=["table", "json"], default="table", help="of the report")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prepare, and say what was prepared."""
+    result = prepare_sources(
+        options.metadata,
+        options.out,
+        sampling_rate=options.sampling_rate,
+        dataset_paths=options.dataset_paths,
+        splits=options.split,
+        num_sources=options.num_sources,
+        labels=options.label,
+        limit=options.limit,
+        only_crops=options.only_crops,
+        sample_type=options.sample_type,
+        jobs=options.jobs,
+        shard_bytes=options.shard_size,
+        verify=options.verify,
+        dry_run=options.dry_run,
+        progress=no_progress if options.quiet else show_progress,
+    )
+    print(json.dumps(_summary(result), indent=2) if options.format == "json" else _report(result, options.dry_run))
+    return 1 if result.lacking else 0
+
+
+def _summary(result: Preparation) -> dict[str, Any]:
+    lacking = Counter(_corpus(missing.clip.path) for missing in result.lacking)
+    return {
+        "folder": str(result.folder),
+        "mixtures": result.mixtures,
+        "clips": result.clips,
+        "written": result.written,
+        "bytes": result.num_bytes,
+        "refined": result.refined,
+        "lacking": dict(lacking),
+    }
+
+
+def _report(result: Preparation, dry_run: bool) -> str:
+    needed = result.clips + len(result.lacking)
+    lines = [f"{result.mixtures:,} mixtures need {needed:,} clips."]
+    made = f"{result.written:,} clips, {result.num_bytes / 1e9:,.3f} GB"
+    kept = result.clips - result.written
+    lines.append(f"{'To be prepared' if dry_run else 'Prepared'}: {made}. Already there: {kept:,}.")
+    if result.refined:
+        lines.append(f"{result.refined:,} of them as float32 too, for mixtures that need more than 16 bits of them.")
+    by_corpus: dict[str, list[Lacking]] = {}
+    for lacking in result.lacking:
+        by_corpus.setdefault(_corpus(lacking.clip.path), []).append(lacking)
+    for corpus, of_corpus in by_corpus.items():
+        first = of_corpus[0]
+        lines.append(f"Lacking of {corpus}: {len(of_corpus):,} clips, such as {first.clip.path!r}: {first.reason}")
+    if by_corpus:
+        where = "" if dry_run else f" All are in {result.folder / LACKING_NAME}."
+        lines.append(f"hive-verify-sources tells what to do about them.{where}")
+    if not dry_run and result.clips:
+        lines.append(f'Use it: load_dataset("hive", prepared="{result.folder}"), or HIVE_PREPARED={result.folder}')
+    return "\n".join(lines)
+
+
+def _corpus(path: str) -> str:
+    corpus = find_corpus(path.partition("/")[0])
+    return corpus.title if corpus else path.partition("/")[0]

@@ -1,0 +1,461 @@
+"""Preparing sources: every chunk that metadata needs, decoded and resampled once, in shards with an index.
+
+What is already there is kept, and new shards are added, so that one that was interrupted goes on, and other metadata,
+or corpora that came later, add what they need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import itertools
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from ..errors import (
+    MetadataUnavailableError,
+    PreparedSourcesError,
+    PreparedSourcesWarning,
+    SourceError,
+    SourceRootError,
+)
+from ..files import written_aside
+from ..metadata_files import read_metadata
+from ..mixing.reading import read_frames
+from ..prepared import PreparedSources, samples
+from ..prepared.index import NAME, ClipIndex, write_index
+from ..prepared.samples import SAMPLE_TYPES, SampleType
+from ..prepared.shards import PreparedClip, Shard, read_shard, write_shard
+from ..progress import Progress, count_items, no_progress
+from ..recipe.tables import crop_samples
+from ..selection import Selection
+from ..sources import Roots, find_roots, parse_roots
+from ..sources.catalogue import Catalogue, LocatedSource
+from ..threads import map_in_threads
+from .clips import Clip, collect_clips, iterate_clips
+from .precision import Contribution, find_coarse
+
+#: Bytes of a shard: a few hundred shards hold all of Hive, and what is lost when interrupted is soon made again.
+SHARD_BYTES = 2 << 30
+#: The list of what could not be prepared.
+LACKING_NAME = "lacking.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A clip that could not be prepared, and why."""
+
+    clip: Clip
+    reason: str
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What was prepared.
+
+    Attributes:
+        folder: where.
+        clips: how many clips the metadata needs that are there.
+        written: how many of them this run has made; of a dry run, would make.
+        num_bytes: of the samples that it made, or would make.
+        refined: how many it stored once more, as float32, for mixtures that would else differ by more than one step.
+        lacking: the clips that could not be prepared.
+        mixtures: how many mixtures the metadata has.
+    """
+
+    folder: Path
+    clips: int
+    written: int
+    num_bytes: int
+    refined: int
+    lacking: tuple[Lacking, ...]
+    mixtures: int
+
+
+def prepare_sources(
+    metadata: str | os.PathLike[str] | None,
+    folder: str | os.PathLike[str],
+    *,
+    sampling_rate: int = 44100,
+    dataset_paths: Any = None,
+    splits: Collection[str] | None = None,
+    num_sources: int | Collection[int] | None = None,
+    labels: str | Collection[str] | None = None,
+    filters: Any = None,
+    limit: int | None = None,
+    only_crops: bool = False,
+    sample_type: SampleType = "int16",
+    jobs: int | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    verify: bool = False,
+    dry_run: bool = False,
+    progress: Progress = no_progress,
+) -> Preparation:
+    """Decode and resample every chunk that mixtures need, once, for ``load_dataset("hive", prepared=folder)``.
+
+    What is in the folder already is kept, unless its file has changed; so an interrupted run goes on where it was.
+    Shards appear when they are whole. Sources that cannot be read are listed in ``lacking.csv``.
+
+    Args:
+        metadata: a file or folder of metadata, or its URL; None for what ``load_dataset("hive")`` reads.
+        folder: where to.
+        sampling_rate: rate in Hz to resample to.
+        dataset_paths: where the corpora are, as `load_dataset` takes it.
+        splits: only mixtures of these.
+        num_sources: only mixtures of this many sources, or of one of these numbers.
+        labels: only mixtures with this label, or one of these.
+        filters: only these mixtures, as `load_dataset` takes it.
+        limit: only the first so many of them.
+        only_crops: only the samples that their crops need, not whole chunks.
+        sample_type: "int16" differs by at most one 16-bit step in any of these mixtures; "float32" by nothing;
+            "float16" by 2**-12 of each sample.
+        jobs: files read at once; None for as many as there are cores.
+        shard_bytes: size of a file, about.
+        verify: compare what is there with its checksums, and make it again where they differ.
+        dry_run: only tell what would be done.
+        progress: told how far it is.
+
+    Raises:
+        ValueError: an option is out of range.
+        MetadataUnavailableError, RecipeError: the metadata cannot be read, or has no such mixtures.
+        SourceRootError: no roots are configured.
+        PreparedSourcesError: the folder holds something else, or another process is preparing into it, or there is
+            not enough space.
+
+    Example:
+        >>> import tempfile
+        >>> import hive_datasets
+        >>> demo, folder = hive_datasets.demo_folder(), tempfile.mkdtemp()
+        >>> result = prepare_sources(demo / "metadata", folder, dataset_paths=demo / "sources", splits=["train"])
+        >>> result.mixtures, result.clips == result.written, result.lacking
+        (24, True, ())
+        >>> ds = hive_datasets.load_dataset("hive", "demo", split="train", streaming=True, prepared=folder)
+        >>> next(iter(ds))["mixture"]["mix"].shape
+        (176400,)
+    """
+    if isinstance(sampling_rate, bool) or not isinstance(sampling_rate, int) or sampling_rate < 1:
+        raise ValueError(f"sampling_rate must be a positive number of Hz, not {sampling_rate!r}")
+    if sample_type not in SAMPLE_TYPES:
+        raise ValueError(f"sample_type must be one of {', '.join(SAMPLE_TYPES)}, not {sample_type!r}")
+    if (jobs is not None and jobs < 1) or (limit is not None and limit < 1) or shard_bytes < 1:
+        raise ValueError(f"jobs, limit and shard_bytes must be at least 1, not {jobs}, {limit}, {shard_bytes}")
+    given: Roots | None = None if dataset_paths is None else parse_roots(dataset_paths)
+    selection = Selection(filters, num_sources, labels)
+    run = _Run(
+        target=_Target(Path(folder).expanduser(), sampling_rate, sample_type),
+        tables=functools.partial(_read_tables, metadata, splits, selection, limit),
+        catalogue=Catalogue(find_roots(given)),
+        jobs=jobs or os.cpu_count() or 1,
+        shard_bytes=shard_bytes,
+        progress=progress,
+    )
+    run.collect(only_crops)
+    if not run.mixtures:
+        raise MetadataUnavailableError(f"{metadata or 'the metadata of Hive'}: there is no such mixture")
+    with run.target.opened(dry_run):
+        run.plan(verify and not dry_run)
+        if not dry_run:
+            run.write()
+            run.refine()
+            run.finish()
+    return run.result
+
+
+def _read_tables(
+    metadata: str | os.PathLike[str] | None, splits: Collection[str] | None, selection: Selection, limit: int | None
+) -> Iterator[pa.Table]:
+    """The chosen mixtures."""
+    left = limit
+    for table in map(selection.apply, read_metadata(metadata, splits)):
+        yield table if left is None else table.slice(0, left)
+        if left is not None:
+            left -= len(table)
+            if left <= 0:
+                return
+
+
+class _Target:
+    """The folder that is prepared into."""
+
+    def __init__(self, folder: Path, sampling_rate: int, sample_type: SampleType) -> None:
+        self.folder, self.sampling_rate, self.sample_type = folder, sampling_rate, sample_type
+        self.shards: list[Shard] = []
+        self.index: ClipIndex
+
+    @contextlib.contextmanager
+    def opened(self, dry_run: bool) -> Iterator[None]:
+        """Look at what is there, with no other process writing; of a dry run, change nothing."""
+        if not dry_run:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.nullcontext() if dry_run else self._locked(), tempfile.TemporaryDirectory() as scratch:
+            self._load(set_aside=not dry_run)
+            # an index of nothing would be taken for one that is finished
+            self._index((Path(scratch) if dry_run or not self.shards else self.folder) / NAME)
+            yield
+
+    def add(self, clips: Iterable[PreparedClip], sample_type: SampleType) -> int:
+        """Write clips as a new shard, if there are any; returns how many."""
+        first = next(clips := iter(clips), None)
+        if first is None:
+            return 0
+        file = self.folder / f"shard-{self._next_number():05d}.arrow"
+        with written_aside(file) as aside:
+            every = itertools.chain([first], clips)
+            count = write_shard(every, aside, self.sampling_rate, self.sample_type, sample_type)
+        self.shards.append(read_shard(file, self.sampling_rate, self.sample_type))
+        return count
+
+    def update_index(self) -> None:
+        """Write the index of all shards."""
+        self._index(self.folder / NAME)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise PreparedSourcesError(f"another process is preparing into {self.folder}") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _load(self, set_aside: bool) -> None:
+        for file in sorted(self.folder.glob("shard-*.arrow")):
+            try:
+                self.shards.append(read_shard(file, self.sampling_rate, self.sample_type))
+            except (pa.ArrowInvalid, OSError) as error:
+                if isinstance(error, PreparedSourcesError):
+                    raise
+                if set_aside:
+                    file.rename(file.with_name(f"{file.name}.damaged"))
+                message = f"{file} is damaged, and its clips are prepared again: {error}"
+                warnings.warn(message, PreparedSourcesWarning, stacklevel=2)
+
+    def _index(self, file: Path) -> None:
+        write_index(self.shards, file, self.sampling_rate, self.sample_type)
+        self.index = ClipIndex(file)
+
+    def _next_number(self) -> int:
+        names = [file.name for file in self.folder.glob("shard-*")]
+        return max((int(name.split("-")[1][:5]) for name in names), default=-1) + 1
+
+
+@dataclass
+class _Run:
+    target: _Target
+    tables: Callable[[], Iterator[pa.Table]]
+    catalogue: Catalogue
+    jobs: int
+    shard_bytes: int
+    progress: Progress
+    mixtures: int = 0
+    clips: Any = None
+    #: How many clips are there, are to be made or were, and were made more finely.
+    kept: int = 0
+    todo: Any = None
+    written: int = 0
+    refined: int = 0
+    num_bytes: int = 0
+    lacking: list[Lacking] = field(default_factory=list)
+
+    @property
+    def result(self) -> Preparation:
+        return Preparation(
+            self.target.folder,
+            self.kept + self.written,
+            self.written,
+            self.num_bytes,
+            self.refined,
+            tuple(self.lacking),
+            self.mixtures,
+        )
+
+    def collect(self, only_crops: bool) -> None:
+        """Find out what is needed."""
+        with self.progress("reading metadata", "mixtures", None) as advance:
+
+            def count(done: int) -> None:
+                self.mixtures += done
+                advance(done)
+
+            self.clips = collect_clips(count_items(self.tables(), count), self.target.sampling_rate, only_crops)
+
+    def plan(self, verify: bool) -> None:
+        """Find out what of it is there, and what can be made."""
+        prepared = PreparedSources(self.target.folder) if verify else None
+        is_todo = np.zeros(len(self.clips), dtype=bool)
+        with self.progress("looking for clips", "clips", len(self.clips)) as advance:
+            clips = count_items(enumerate(iterate_clips(self.clips)), advance, 1000)
+            for path, group in itertools.groupby(clips, key=lambda item: item[1].path):
+                located, reason = self._locate(path)
+                identity = None if located is None else _identify(located)
+                for position, clip in group:
+                    if self._is_there(clip, identity, prepared):
+                        self.kept += 1
+                    elif located is None:
+                        self.lacking.append(Lacking(clip, reason))
+                    else:
+                        is_todo[position] = True
+        self.todo = self.clips.filter(pa.array(is_todo))
+        self.written = len(self.todo)
+        self.num_bytes = sum(map(self._bytes_of, iterate_clips(self.todo)))
+
+    def write(self) -> None:
+        """Make what is not there."""
+        free = shutil.disk_usage(self.target.folder).free
+        if self.num_bytes > free:
+            raise PreparedSourcesError(
+                f"{self.target.folder} has {free / 1e9:.1f} GB free, and {self.num_bytes / 1e9:.1f} GB are needed. "
+                "Choose fewer mixtures, only their crops (--only-crops), a lower rate, or another disk."
+            )
+        self.written, total, self.num_bytes = 0, self.num_bytes, 0
+        with self.progress("preparing", "bytes", total) as advance:
+            for clips in self._by_shard(iterate_clips(self.todo)):
+                made = self._make(clips, self.target.sample_type, advance)
+                self.written += self.target.add(made, self.target.sample_type)
+        self.target.update_index()
+
+    def refine(self) -> None:
+        """Make again, as float32, what is too coarse for some mixture."""
+        if self.target.sample_type != "int16":
+            return
+        prepared = PreparedSources(self.target.folder)
+        coarse: dict[int, Clip] = {}
+        with self.progress("checking precision", "mixtures", self.mixtures) as advance:
+            for table in count_items(self.tables(), advance):
+                coarse.update(_find_coarse_clips(table, prepared, coarse))
+        if coarse:
+            clips = [coarse[row] for row in sorted(coarse)]
+            with self.progress("refining", "bytes", sum(map(self._bytes_of, clips)) * 2) as advance:
+                for group in self._by_shard(iter(clips)):
+                    self.refined += self.target.add(self._make(group, "float32", advance), "float32")
+            self.target.update_index()
+
+    def finish(self) -> None:
+        """Write the list of what is lacking."""
+        file = self.target.folder / LACKING_NAME
+        if not self.lacking:
+            file.unlink(missing_ok=True)
+            return
+        with (
+            written_aside(file) as aside,
+            aside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out,
+        ):
+            writer = csv.writer(out)
+            writer.writerow(["path", "chunk_start_second", "chunk_end_second", "reason"])
+            for lacking in self.lacking:
+                clip = lacking.clip
+                writer.writerow([clip.path, clip.chunk_start_second, clip.chunk_end_second, lacking.reason])
+
+    def _locate(self, path: str) -> tuple[LocatedSource | None, str]:
+        try:
+            located = self.catalogue.locate(path)
+        except (SourceError, SourceRootError) as error:
+            return None, error.message
+        self.catalogue.warn(located)
+        return located, ""
+
+    def _is_there(self, clip: Clip, identity: tuple[int, int] | None, prepared: PreparedSources | None) -> bool:
+        """Whether a clip was prepared, its file has not changed since and, if asked, it is whole."""
+        key = (clip.path, clip.chunk_start_second, clip.chunk_end_second)
+        row = self.target.index.find(*key, clip.start, clip.stop)
+        if row < 0:
+            return False
+        entry = self.target.index.entry(row)
+        if identity is not None and identity != (entry.source_size, entry.source_version):
+            return False
+        return prepared is None or prepared.is_whole(row)
+
+    def _make(
+        self, clips: Iterable[Clip], sample_type: SampleType, advance: Callable[[int], Any]
+    ) -> Iterator[PreparedClip]:
+        make = functools.partial(self._make_one, sample_type=sample_type)
+        for made in map_in_threads(make, clips, self.jobs):
+            if isinstance(made, Lacking):
+                advance(self._bytes_of(made.clip))
+                self.lacking.append(made)
+            else:
+                advance(made.samples.nbytes)
+                self.num_bytes += made.samples.nbytes
+                yield made
+
+    def _make_one(self, clip: Clip, sample_type: SampleType) -> PreparedClip | Lacking:
+        rate = self.target.sampling_rate
+        try:
+            located = self.catalogue.locate(clip.path)
+            identity = _identify(located)
+            reading = read_frames(located, clip.to_source(), rate, clip.start, clip.stop)
+        except (SourceError, SourceRootError) as error:
+            return Lacking(clip, error.message)
+        signal = np.zeros(reading.excerpt.length, np.float32)
+        resampled = reading.resample(rate)
+        signal[: len(resampled)] = resampled
+        if not np.isfinite(signal).all():
+            return Lacking(clip, "it has samples that are not numbers")
+        stored, steps = samples.encode(signal, sample_type)
+        errors = samples.errors_of(signal, stored, steps)
+        key = (clip.path, clip.chunk_start_second, clip.chunk_end_second)
+        return PreparedClip(
+            *key, clip.start, reading.excerpt.chunk_samples, *(identity or (-1, 0)), stored, steps, errors
+        )
+
+    def _by_shard(self, clips: Iterator[Clip]) -> Iterator[list[Clip]]:
+        """Clips in groups of the size of a shard."""
+        group: list[Clip] = []
+        size = 0
+        for clip in clips:
+            group.append(clip)
+            size += self._bytes_of(clip)
+            if size >= self.shard_bytes:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def _bytes_of(self, clip: Clip) -> int:
+        return clip.max_samples(self.target.sampling_rate) * np.dtype(self.target.sample_type).itemsize
+
+
+def _identify(located: LocatedSource) -> tuple[int, int] | None:
+    """The size and version of a file; None if they cannot be had."""
+    try:
+        return located.identity()
+    except OSError:
+        return None
+
+
+def _find_coarse_clips(table: pa.Table, prepared: PreparedSources, known: Collection[int]) -> dict[int, Clip]:
+    """The clips, by row of the index, that are too coarse for some mixture of a table."""
+    found: dict[int, Clip] = {}
+    starts, stops = (values.tolist() for values in crop_samples(table, prepared.sampling_rate))
+    position = 0
+    for row in table.to_pylist():
+        clips, errors = [], []
+        for source in row["sources"]:
+            start, stop = starts[position], stops[position]
+            position += 1
+            key = (source["path"], source["chunk_start_second"], source["chunk_end_second"])
+            index_row = prepared.index.find(*key, start, stop)
+            if index_row < 0 or index_row in known or index_row in found:
+                continue
+            entry = prepared.index.entry(index_row)
+            gain = abs(source["applied_weight"] * row["global_normalization_factor"])
+            errors.append(Contribution(prepared.errors_of(index_row), start - entry.start, gain))
+            clips.append((index_row, Clip(*key, entry.start, entry.start + entry.num_samples)))
+        if errors:
+            length = int(row["target_duration"] * prepared.sampling_rate)
+            found.update(clips[worst] for worst in find_coarse(errors, length))
+    return found

@@ -1,0 +1,317 @@
+"""Prepared sources, opened: on disk, mapped into memory, or behind any fsspec URL, read by range."""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from ..errors import PreparedSourcesError, PreparedSourcesWarning
+from ..files import cache_folder, written_aside
+from ..recipe import Source
+from ..recipe.tables import crop_samples
+from ..sources.ranges import RemoteBytes, describe, open_filesystem, version_of
+from .index import KEY, NAME, ClipIndex, Entry
+from .samples import BLOCK, PAGE, Signal, Stored, decode, find_damage
+
+ENVIRONMENT_VARIABLE = "HIVE_PREPARED"
+
+
+class PreparedSources:
+    """Chunks that ``hive-datasets prepare`` has decoded and resampled.
+
+    The files are mapped into memory, which all processes share. What is read is checked once a process and page
+    against its checksum.
+
+    Args:
+        folder: where they are; a folder, or its fsspec URL.
+
+    Raises:
+        PreparedSourcesError: there are none, or a shard is missing or cut short.
+
+    Example:
+        >>> import tempfile
+        >>> import hive_datasets
+        >>> demo, folder = hive_datasets.demo_folder(), tempfile.mkdtemp()
+        >>> preparation = hive_datasets.prepare_sources(
+        ...     demo / "metadata", folder, sampling_rate=16000, dataset_paths=demo / "sources"
+        ... )
+        >>> prepared = PreparedSources(folder)
+        >>> prepared.sampling_rate, len(prepared) == preparation.clips
+        (16000, True)
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = os.fspath(folder).rstrip("/")
+        files: _LocalFiles | _RemoteFiles = (
+            _RemoteFiles(self.folder) if "://" in self.folder else _LocalFiles(self.folder)
+        )
+        self.index = ClipIndex(files.index())
+        files.check({name: size for name, size, _ in self.index.shards})
+        self.sampling_rate = self.index.sampling_rate
+        self._files = files
+        self._shards: dict[int, _ShardData] = {}
+        #: Of each page, 1 if it was found whole.
+        self._is_whole = np.zeros(self.index.num_pages, np.uint8)
+        self._warned: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_prepared, (self.folder,)
+
+    def read(
+        self,
+        source: Source,
+        num_samples: int,
+        gain: float,
+        out: Signal,
+        size_of: Callable[[str], int | None] = lambda path: None,
+    ) -> bool:
+        """Write the crop of a source, times a gain, if it is here.
+
+        Args:
+            source: which seconds of which file.
+            num_samples: length of the mixture in samples.
+            gain: linear.
+            out: float32 of shape (num_samples,), written to; what the chunk lacks is silence.
+            size_of: tells, of a metadata path, the size of the original in bytes, or None. Asked when samples are
+                first read: what was prepared from a file of another size is stale.
+
+        Returns:
+            whether it is here; `out` is undefined if not.
+
+        Raises:
+            PreparedSourcesError: it is here, but damaged or stale.
+            SourceError: a remote shard cannot be read.
+        """
+        start, stop = source.crop_samples(self.sampling_rate, num_samples)
+        row = self.index.find(source.path, source.chunk_start_second, source.chunk_end_second, start, stop)
+        if row < 0:
+            return False
+        entry = self.index.entry(row)
+        stop = min(stop, entry.chunk_samples)
+        length = max(0, stop - start)
+        if length:
+            first = start - entry.start
+            if not self._is_checked(entry, first, first + length):
+                self._check_original(source.path, entry, size_of)
+            samples, steps = self._load(entry, first, first + length)
+            decode(samples, steps, first, gain, out[:length])
+        out[length:] = 0.0
+        return True
+
+    def is_whole(self, row: int) -> bool:
+        """Whether a clip, by its row of the index, is as it was prepared."""
+        entry = self.index.entry(row)
+        try:
+            if entry.num_samples:
+                self._load(entry, 0, entry.num_samples)
+        except PreparedSourcesError:
+            return False
+        return True
+
+    def errors_of(self, row: int) -> Signal:
+        """By how much the samples of a clip differ from what was read at most, a number a block."""
+        entry = self.index.entry(row)
+        shard = self._open(entry)
+        return shard.read(entry.errors_offset, -(-entry.num_samples // BLOCK), _FLOAT32)
+
+    def _load(self, entry: Entry, start: int, stop: int) -> tuple[Stored, Signal]:
+        """Samples `start` to `stop` of a clip, and all its steps; checked if that was not done before."""
+        shard = self._open(entry)
+        first, last = start // PAGE, (stop - 1) // PAGE + 1
+        begin, end = first * PAGE, min(last * PAGE, entry.num_samples)
+        samples = shard.read(entry.samples_offset + begin * shard.sample_type.itemsize, end - begin)
+        steps = shard.read(entry.steps_offset, entry.num_steps, _FLOAT32)
+        if not self._is_checked(entry, start, stop):
+            expected = shard.read(entry.checksums_offset + first * _UINT64.itemsize, last - first, _UINT64)
+            damaged = find_damage(samples, steps if len(steps) == 1 else steps[begin // BLOCK :], expected)
+            if damaged is not None:
+                raise PreparedSourcesError(
+                    f"{self.folder}/{shard.name} is damaged: from sample {begin + damaged * PAGE} on, clip {entry.row} "
+                    "is not what was prepared. Mend it: hive-datasets prepare --verify, with the arguments as before."
+                )
+            self._is_whole[entry.page + first : entry.page + last] = 1
+        return samples[start - begin : stop - begin], steps
+
+    def _is_checked(self, entry: Entry, start: int, stop: int) -> bool:
+        """Whether samples `start` to `stop` of a clip were found to be whole."""
+        return bool(self._is_whole[entry.page + start // PAGE : entry.page + (stop - 1) // PAGE + 1].all())
+
+    def _check_original(self, path: str, entry: Entry, size_of: Callable[[str], int | None]) -> None:
+        size = size_of(path)
+        if size is not None and entry.source_size not in (size, -1):
+            raise PreparedSourcesError(
+                f"{self.folder} is stale: the original had {entry.source_size} bytes when it was prepared, "
+                f"and has {size} now. Run hive-datasets prepare again, with the arguments as before."
+            )
+
+    def _open(self, entry: Entry) -> _ShardData:
+        shard = self._shards.get(entry.shard)
+        if shard is None:
+            name, size, sample_type = self.index.shards[entry.shard]
+            shard = self._shards[entry.shard] = self._files.open(name, size, np.dtype(sample_type))
+        return shard
+
+    def warn_once(self, subject: str, message: str) -> None:
+        """Warn, once for each subject."""
+        if subject not in self._warned:
+            self._warned.add(subject)
+            warnings.warn(message, PreparedSourcesWarning, stacklevel=3)
+
+
+_FLOAT32, _UINT64 = np.dtype(np.float32), np.dtype(np.uint64)
+
+
+class _ShardData(Protocol):
+    """The bytes of a shard."""
+
+    name: str
+    sample_type: np.dtype[Any]
+
+    def read(self, offset: int, count: int, dtype: np.dtype[Any] | None = None) -> npt.NDArray[Any]:
+        """`count` numbers from a byte on; samples if not said otherwise."""
+        ...
+
+
+class _MappedShard:
+    def __init__(self, file: str, sample_type: np.dtype[Any]) -> None:
+        self.name, self.sample_type = os.path.basename(file), sample_type
+        with open(file, "rb") as stream:
+            self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def read(self, offset: int, count: int, dtype: np.dtype[Any] | None = None) -> npt.NDArray[Any]:
+        return np.frombuffer(self._map, dtype or self.sample_type, count, offset)
+
+
+class _RemoteShard:
+    def __init__(self, data: RemoteBytes, sample_type: np.dtype[Any]) -> None:
+        self.name, self.sample_type = os.path.basename(data.name), sample_type
+        self._data = data
+
+    def read(self, offset: int, count: int, dtype: np.dtype[Any] | None = None) -> npt.NDArray[Any]:
+        dtype = dtype or self.sample_type
+        return np.frombuffer(self._data.read_at(offset, count * dtype.itemsize) if count else b"", dtype)
+
+
+class _LocalFiles:
+    def __init__(self, folder: str) -> None:
+        self._folder = os.path.abspath(os.path.expanduser(folder))
+
+    def index(self) -> str:
+        file = os.path.join(self._folder, NAME)
+        if not os.path.exists(file):
+            raise PreparedSourcesError(
+                f"no prepared sources in {self._folder}: there is no {NAME}. hive-datasets prepare makes them; "
+                "if it was interrupted, run it again to go on."
+            )
+        return file
+
+    def check(self, sizes: dict[str, int]) -> None:
+        for name, size in sizes.items():
+            file = os.path.join(self._folder, name)
+            found = os.path.getsize(file) if os.path.exists(file) else None
+            _check_size(file, size, found)
+
+    def open(self, name: str, size: int, sample_type: np.dtype[Any]) -> _MappedShard:
+        return _MappedShard(os.path.join(self._folder, name), sample_type)
+
+
+class _RemoteFiles:
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        fs, path = open_filesystem(folder)
+        try:
+            listing = {name.rpartition("/")[2]: info for name, info in fs.find(path, detail=True).items()}
+        except Exception:  # a server that lists nothing, as many on the web; or every protocol's own errors
+            listing = {}
+        self._listing: dict[str, dict[str, Any]] = listing
+
+    def index(self) -> str:
+        """A copy in the user's cache, which all processes share."""
+        fs, path = open_filesystem(f"{self._folder}/{NAME}")
+        try:
+            version = version_of(fs.info(path))
+            file = cache_folder("prepared") / f"{xxhash.xxh3_64_hexdigest(f'{self._folder}@{version}'.encode())}.arrow"
+            if not version or not file.exists():
+                with written_aside(file) as aside:
+                    fs.get_file(path, os.fspath(aside))
+        except Exception as error:  # every protocol has exceptions of its own
+            raise PreparedSourcesError(f"no prepared sources at {self._folder}: {describe(error)}") from None
+        return os.fspath(file)
+
+    def check(self, sizes: dict[str, int]) -> None:
+        for name, size in sizes.items() if self._listing else ():
+            is_listed = name in self._listing
+            found = self._listing[name].get("size") if is_listed else None
+            _check_size(f"{self._folder}/{name}", size, size if is_listed and found is None else found)
+
+    def open(self, name: str, size: int, sample_type: np.dtype[Any]) -> _RemoteShard:
+        version = version_of(self._listing.get(name, {}))
+        return _RemoteShard(RemoteBytes(f"{self._folder}/{name}", size, version), sample_type)
+
+
+def _check_size(file: str, size: int, found: int | None) -> None:
+    if found != size:
+        what = "is missing" if found is None else f"has {found} bytes, not {size}"
+        message = f"prepared sources are damaged: {file} {what}"
+        raise PreparedSourcesError(f"{message}. Mend them: run hive-datasets prepare again, with the same arguments.")
+
+
+def find_covered(
+    prepared: PreparedSources, table: pa.Table, chosen: npt.NDArray[np.bool_], sampling_rate: int | None = None
+) -> npt.NDArray[np.bool_]:
+    """Which of the chosen sources of a table of `RECIPE_SCHEMA`, one after the other, are prepared.
+
+    Args:
+        prepared: the prepared sources.
+        table: the mixtures.
+        chosen: for each source, whether to look.
+        sampling_rate: rate in Hz that is rendered at; None for the recipes'.
+    """
+    sources = table.column("sources").combine_chunks()
+    rates = table.column("sample_rate").to_numpy() if sampling_rate is None else np.full(len(table), sampling_rate)
+    fits = chosen & np.repeat(rates == prepared.sampling_rate, pc.list_value_length(sources).to_numpy())
+    covered = np.zeros(len(chosen), dtype=bool)
+    crops = [samples[fits].tolist() for samples in crop_samples(table, prepared.sampling_rate)]
+    keys = [sources.flatten().field(name).filter(pa.array(fits)).to_pylist() for name in KEY]
+    covered[fits] = [prepared.index.find(*crop) >= 0 for crop in zip(*keys, *crops, strict=True)]
+    return covered
+
+
+def find_prepared(given: Any = None) -> PreparedSources | None:
+    """The prepared sources in force.
+
+    Args:
+        given: a folder, its URL, or prepared sources; None for ``HIVE_PREPARED``; False for none.
+
+    Raises:
+        PreparedSourcesError: there are none where they should be.
+    """
+    if given is None:
+        given = os.environ.get(ENVIRONMENT_VARIABLE)
+    if not given:
+        return None
+    return given if isinstance(given, PreparedSources) else open_prepared(os.fspath(given))
+
+
+def open_prepared(folder: str) -> PreparedSources:
+    """The prepared sources in a folder, opened once a process, and anew when more were prepared."""
+    index = os.path.join(folder, NAME)
+    return _open_prepared(folder, os.stat(index).st_mtime_ns if "://" not in folder and os.path.exists(index) else None)
+
+
+@functools.lru_cache(maxsize=16)
+def _open_prepared(folder: str, modified: int | None) -> PreparedSources:
+    return PreparedSources(folder)

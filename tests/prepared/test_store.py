@@ -1,0 +1,294 @@
+"""Prepared sources, read: the samples of the originals, or a word that they are not."""
+
+import pickle
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from hive_datasets import (
+    Mixer,
+    Mixture,
+    PreparedSources,
+    PreparedSourcesError,
+    PreparedSourcesWarning,
+    SourceNotFoundError,
+    SourceRootError,
+    load_dataset,
+    prepare_sources,
+)
+from hive_datasets.prepared.store import find_prepared, open_prepared
+from tests.file_server import FileServer
+
+STEP = 2.0**-15
+
+
+def shards(folder):
+    return sorted(folder.glob("shard-*.arrow"))
+
+
+def flip(file, position):
+    with open(file, "r+b") as stream:
+        stream.seek(position)
+        byte = stream.read(1)[0]
+        stream.seek(position)
+        stream.write(bytes([byte ^ 255]))
+
+
+def first_of_train(mini):
+    return next(recipe for recipe in mini if recipe.split == "train")
+
+
+def damage_samples(folder):
+    """Flip a byte in the middle of the samples of every clip."""
+    index = PreparedSources(folder).index
+    for row in range(len(index)):
+        entry = index.entry(row)
+        name, _, sample_type = index.shards[entry.shard]
+        width = int(sample_type[-2:]) // 8
+        for sample in range(0, entry.num_samples, 20_000):
+            flip(folder / name, entry.samples_offset + sample * width)
+
+
+def test_every_mixture_is_that_of_the_originals_to_a_step(mini, mini_mixes, prepared):
+    """And the originals are not looked at."""
+    mixer = Mixer({"ESC50": "/nowhere"}, prepared=prepared)
+    for recipe, expected in zip(mini, mini_mixes, strict=True):
+        rendered = mixer(recipe)
+        assert np.abs(rendered["mix"] - expected).max() <= STEP
+        assert np.abs(rendered["sources"].sum(0) - rendered["mix"]).max() <= 1e-6
+
+
+def test_stems_are_those_of_the_originals(mini, corpora, prepared):
+    for stems in ("scaled", "unscaled"):
+        ours, theirs = Mixer(prepared=prepared, stems=stems), Mixer(corpora, stems=stems)
+        for recipe in mini[::5]:
+            factor = recipe.global_normalization_factor
+            limit = STEP * max(1, 1 / factor if stems == "unscaled" else 1)
+            assert np.abs(ours(recipe)["sources"] - theirs(recipe)["sources"]).max() <= limit
+
+
+def test_16_bit_sources_at_their_own_rate_are_exact(mini, corpora, prepared):
+    ours, theirs = Mixer(prepared=prepared), Mixer(corpora)
+    exact = [recipe for recipe in mini if all(source.path.startswith("ESC-50") for source in recipe.sources)]
+    assert len(exact) == 5
+    for recipe in exact:
+        np.testing.assert_allclose(ours(recipe)["sources"], theirs(recipe)["sources"], atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize("only_crops", [False, True])
+def test_other_rates(mini, corpora, shared, tmp_path, rate, only_crops):
+    prepare_sources(shared / "mini" / "hub", tmp_path, dataset_paths=corpora, sampling_rate=rate, only_crops=only_crops)
+    ours, theirs = Mixer(sampling_rate=rate, prepared=tmp_path), Mixer(corpora, sampling_rate=rate)
+    assert max(np.abs(ours(recipe)["mix"] - theirs(recipe)["mix"]).max() for recipe in mini) <= STEP
+
+
+def test_floats_are_those_of_the_originals(mini, mini_mixes, corpora, shared, tmp_path):
+    prepare_sources(shared / "mini" / "hub", tmp_path, dataset_paths=corpora, sample_type="float32")
+    mixer = Mixer(prepared=tmp_path)
+    for recipe, expected in zip(mini, mini_mixes, strict=True):
+        np.testing.assert_allclose(mixer(recipe)["mix"], expected, atol=1e-6)
+
+
+def test_what_is_lacking_is_read_from_the_originals(mini, mini_mixes, corpora, shared, tmp_path):
+    result = prepare_sources(shared / "mini" / "hub", tmp_path, dataset_paths=corpora, limit=5)
+    assert 0 < result.clips < 58
+    mixer = Mixer(corpora, prepared=tmp_path)
+    for recipe, expected in zip(mini, mini_mixes, strict=True):
+        assert np.abs(mixer(recipe)["mix"] - expected).max() <= STEP
+    alone = Mixer({}, prepared=tmp_path)
+    alone(first_of_train(mini))
+    with pytest.raises(SourceRootError, match=f"mixture .*The prepared sources in {tmp_path} lack it"):
+        [alone(recipe) for recipe in mini]
+
+
+def test_errors_say_that_neither_has_it(mini, copy, shared, tmp_path):
+    prepare_sources(shared / "mini" / "hub", tmp_path / "p", dataset_paths=copy, limit=1)
+    for file in copy.rglob("*.wav"):
+        file.unlink()
+    mixer = Mixer(copy, prepared=tmp_path / "p")
+    with pytest.raises(SourceNotFoundError, match=r"cannot be read from .* The prepared sources in .* lack it"):
+        [mixer(recipe) for recipe in mini]
+
+
+def test_a_crop_outside_of_what_was_prepared_is_lacking(mini, corpora, tmp_path):
+    recipe = next(recipe for recipe in mini if recipe.sources[0].crop_start_second > 0.1)
+    source, length = recipe.sources[0], int(recipe.target_duration * 44100)
+    (tmp_path / "one.json").write_text(recipe.to_json())
+    prepare_sources(tmp_path / "one.json", tmp_path / "p", dataset_paths=corpora, only_crops=True)
+    prepared, out = PreparedSources(tmp_path / "p"), np.empty(length, np.float32)
+    assert prepared.read(source, length, 1.0, out)
+    assert not prepared.read(replace(source, crop_start_second=source.crop_start_second - 0.1), length, 1.0, out)
+    assert not prepared.read(replace(source, chunk_start_second=source.chunk_start_second + 1e-9), length, 1.0, out)
+
+
+def test_damaged_samples_are_never_served(mini, mini_mixes, corpora, prepared_copy):
+    damage_samples(prepared_copy)
+    mixer = Mixer(corpora, prepared=prepared_copy)
+    with pytest.warns(PreparedSourcesWarning, match=r"is damaged.*hive-datasets prepare --verify"):
+        mixes = [mixer(recipe)["mix"] for recipe in mini]
+    for mix, expected in zip(mixes, mini_mixes, strict=True):
+        np.testing.assert_array_equal(mix, expected)
+    with warnings.catch_warnings():  # once a file
+        warnings.simplefilter("error")
+        mixer(mini[0])
+
+
+def test_damaged_samples_without_originals_are_an_error(mini, prepared_copy):
+    damage_samples(prepared_copy)
+    with pytest.warns(PreparedSourcesWarning), pytest.raises(SourceRootError, match="no source roots"):
+        Mixer(prepared=prepared_copy)(mini[0])
+
+
+def test_a_replaced_original_makes_its_clips_stale(mini, copy, prepared_copy, corpora):
+    source = mini[0].sources[0]
+    frames, rate = soundfile.read(copy / source.path)
+    soundfile.write(copy / source.path, np.concatenate([frames, frames]) * 0.5, rate, subtype="PCM_16")
+    with pytest.warns(PreparedSourcesWarning, match=r"is stale: the original had \d+ bytes.*Run hive-datasets prepare"):
+        rendered = Mixer(copy, prepared=prepared_copy)(mini[0])
+    np.testing.assert_array_equal(rendered["mix"], Mixer(copy)(mini[0])["mix"])
+
+
+@pytest.mark.parametrize("break_it", ["remove", "cut", "grow"])
+def test_a_shard_that_is_missing_or_of_another_size_is_told_at_once(prepared_copy, break_it):
+    file = shards(prepared_copy)[1]
+    data = file.read_bytes()
+    file.unlink()
+    if break_it != "remove":
+        file.write_bytes(data[:1000] if break_it == "cut" else data + b"0")
+    with pytest.raises(
+        PreparedSourcesError, match=f"{file.name} (is missing|has .* bytes).*hive-datasets prepare again"
+    ):
+        Mixer(prepared=prepared_copy)
+
+
+def test_no_prepared_sources(tmp_path, prepared_copy):
+    with pytest.raises(PreparedSourcesError, match=r"no prepared sources in .*hive-datasets prepare makes them"):
+        Mixer(prepared=tmp_path / "nothing")
+    (prepared_copy / "index.arrow").write_bytes(b"this is no index")
+    with pytest.raises(PreparedSourcesError, match=r"index\.arrow is no index"):
+        Mixer(prepared=prepared_copy)
+
+
+def test_of_another_layout(prepared_copy, monkeypatch):
+    monkeypatch.setattr("hive_datasets.prepared.index.LAYOUT", 2)
+    with pytest.raises(PreparedSourcesError, match="layout 1, and this version reads 2"):
+        PreparedSources(prepared_copy)
+
+
+def test_another_rate_is_read_from_the_originals_with_a_warning(mini, corpora, prepared):
+    open_prepared.__globals__["_open_prepared"].cache_clear()
+    mixer = Mixer(corpora, sampling_rate=16000, prepared=prepared)
+    with pytest.warns(PreparedSourcesWarning, match="is prepared for 44100 Hz, not 16000: the originals are read"):
+        rendered = mixer(mini[0])
+    np.testing.assert_array_equal(rendered["mix"], Mixer(corpora, sampling_rate=16000)(mini[0])["mix"])
+
+
+def test_the_environment_names_them(mini, prepared, monkeypatch):
+    monkeypatch.setenv("HIVE_PREPARED", str(prepared))
+    assert Mixer()(mini[0])["mix"].any()
+    with pytest.raises(SourceRootError):
+        Mixer(prepared=False)(mini[0])
+    monkeypatch.setenv("HIVE_PREPARED", "/nowhere")
+    with pytest.raises(PreparedSourcesError):
+        Mixer()(mini[0])
+
+
+def test_they_are_opened_once_and_anew_when_there_are_more(corpora, shared, tmp_path):
+    options = {"dataset_paths": corpora}
+    prepare_sources(shared / "mini" / "hub", tmp_path, limit=3, **options)
+    before = find_prepared(tmp_path)
+    assert find_prepared(str(tmp_path)) is before
+    prepare_sources(shared / "mini" / "hub", tmp_path, **options)
+    assert len(find_prepared(tmp_path)) > len(before)
+
+
+def test_a_pickle_is_their_folder(mini, prepared):
+    mixer = Mixer(prepared=prepared)
+    expected = mixer(mini[0])["mix"]
+    data = pickle.dumps(mixer)
+    assert len(data) < 1000
+    np.testing.assert_array_equal(pickle.loads(data)(mini[0])["mix"], expected)
+
+
+def load(shared, **options):
+    return load_dataset("hive", data_dir=str(shared / "mini" / "hub"), split="train", **options)
+
+
+def test_load_dataset_reads_them(shared, mini, mini_mixes, prepared, cache):
+    by_id = {(r.split, r.mix_id): mix for r, mix in zip(mini, mini_mixes, strict=True)}
+    for dataset in (
+        load(shared, streaming=True, prepared=prepared),
+        load(shared, cache_dir=cache, prepared=str(prepared)),
+        load(shared, streaming=True, prepared=prepared).cast_column("mixture", Mixture(on_error="skip")),
+    ):
+        for row in dataset:
+            assert np.abs(row["mixture"]["mix"] - by_id["train", row["mix_id"]]).max() <= STEP
+
+
+def test_they_are_no_part_of_the_cached_table(shared, corpora, prepared, cache):
+    with_them = load(shared, cache_dir=cache, prepared=prepared)
+    without = load(shared, cache_dir=cache, dataset_paths=corpora)
+    assert with_them.cache_files == without.cache_files
+    for file in with_them.cache_files:
+        assert str(prepared).encode() not in Path(file["filename"]).read_bytes()
+    assert str(prepared) not in repr(with_them.features)
+
+
+def test_available_are_the_mixtures_that_they_hold(shared, corpora, tmp_path, cache):
+    prepare_sources(shared / "mini" / "hub", tmp_path / "p", dataset_paths=corpora, num_sources=2, splits=["train"])
+    expected = {row["mix_id"] for row in load(shared, streaming=True, num_sources=2).decode(False)}
+    options = {"available_only": True, "prepared": tmp_path / "p"}
+    streamed = list(load(shared, streaming=True, **options))
+    loaded = load(shared, cache_dir=cache, **options)
+    assert expected <= {row["mix_id"] for row in streamed} == set(loaded["mix_id"])
+    assert len(streamed) < 48
+    assert all(row["mixture"]["mix"].any() for row in streamed)
+    # together with what the roots hold
+    some = {"ESC50": str(corpora / "ESC-50-master")}
+    both = {row["mix_id"] for row in load(shared, streaming=True, dataset_paths=some, **options).decode(False)}
+    alone = load(shared, streaming=True, dataset_paths=some, available_only=True).decode(False)
+    assert both >= expected | {row["mix_id"] for row in alone}
+    # of another rate they hold nothing
+    with pytest.warns(UserWarning, match="none of 48 mixtures"):
+        assert not len(load(shared, cache_dir=cache, sampling_rate=16000, **options))
+
+
+def test_the_demo_has_none(demo, tmp_path, monkeypatch):
+    monkeypatch.setenv("HIVE_PREPARED", str(tmp_path))
+    assert next(iter(load_dataset("hive", "demo", split="train", streaming=True)))["mixture"]["mix"].any()
+
+
+@pytest.mark.parametrize("listing", [True, False])
+def test_behind_a_url(mini, mini_mixes, prepared, listing):
+    with FileServer(prepared, listing=listing) as server:
+        mixer = Mixer(prepared=server.url)
+        for recipe, expected in zip(mini[:20], mini_mixes, strict=False):
+            assert np.abs(mixer(recipe)["mix"] - expected).max() <= STEP
+        again = len(server.requests)
+        mixer(mini[0])
+        assert len(server.requests) == again  # from the cache of blocks
+        assert all(span for method, path, span in server.requests if path.startswith("/shard") and method == "GET")
+
+
+def test_behind_a_url_that_breaks(mini, mini_mixes, corpora, prepared):
+    with FileServer(prepared) as server:
+        mixer = Mixer(corpora, prepared=server.url)
+        server.broken_from = 0
+        with pytest.warns(PreparedSourcesWarning, match="is read from the original: bytes"):
+            np.testing.assert_array_equal(mixer(mini[30])["mix"], mini_mixes[30])
+    with pytest.raises(PreparedSourcesError, match="no prepared sources at http"):
+        PreparedSources("http://127.0.0.1:9/nothing")
+
+
+def test_behind_a_url_a_shard_is_missing(prepared_copy):
+    shards(prepared_copy)[0].unlink()
+    with (
+        FileServer(prepared_copy) as server,
+        pytest.raises(PreparedSourcesError, match=r"shard-00000\.arrow is missing"),
+    ):
+        PreparedSources(server.url)
