@@ -1,4 +1,4 @@
-"""Everything in one run: ``python -m benchmarks [--only mixing|metadata|verification] [--folder FOLDER]``."""
+"""Everything in one run: ``python -m benchmarks [--only mixing|scale|metadata|verification] [--folder FOLDER]``."""
 
 from __future__ import annotations
 
@@ -10,24 +10,37 @@ from pathlib import Path
 
 import datasets
 
-from . import metadata, mixing, verification
-from .corpus import make_corpus
+from . import metadata, mixing, scale, verification
+from .corpus import make_corpus, make_prepared, make_tars
+from .ways import Corpus
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
+
+def add_renditions(name: str, folder: Path, sources: Path, metadata: Path) -> Corpus:
+    """A corpus, prepared and rendered too."""
+    stem = name.split()[0]
+    prepared = make_prepared(folder / f"prepared-{stem}", sources, metadata)
+    return Corpus(name, sources, metadata, prepared, make_tars(folder / f"tars-{stem}", sources, metadata))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=["mixing", "metadata", "verification"])
-    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / ".data", help="for generated data, 3 GB")
+    parser.add_argument("--only", choices=["mixing", "scale", "metadata", "verification"])
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / ".data", help="for generated data, 6 GB")
     options = parser.parse_args()
     fast = "with" if importlib.util.find_spec("miniaudio") else "without"
     versions = f"datasets {datasets.__version__}, Python {platform.python_version()}, {fast} miniaudio"
     print(f"{os.cpu_count()} cores, {platform.machine()}, {versions}")
     corpus = make_corpus(options.folder)
+    generated = add_renditions("generated corpus", options.folder, corpus / "sources", corpus / "metadata")
     if options.only in (None, "mixing"):
-        mixing.measure("generated corpus", corpus / "sources", corpus / "metadata")
+        mixing.measure(generated)
         if SHARED.is_dir():
-            mixing.measure("mini", SHARED / "corpora", SHARED / "mini" / "hub")
+            mixing.measure(add_renditions("mini", options.folder, SHARED / "corpora", SHARED / "mini" / "hub"))
+    if options.only in (None, "scale"):
+        scale.measure_rows(options.folder, generated)
+        scale.measure_memory(options.folder, generated)
     if options.only in (None, "metadata"):
         metadata.measure_import()
         metadata.measure_first_example(options.folder, corpus)

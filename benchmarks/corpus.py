@@ -6,16 +6,23 @@ stereo; 13 % WAV of 10 s at 44.1 kHz; 8 % WAV of 3 to 20 s.
 
 from __future__ import annotations
 
+import io
+import itertools
+import json
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
+from hive_datasets import prepare_sources
 from hive_datasets.demo import sounds
 from hive_datasets.files import written_aside
-from hive_datasets.recipe import Recipe, Source
+from hive_datasets.recipe import Recipe, Source, read_recipes
 from hive_datasets.recipe.tables import table_from_recipes
 from hive_datasets.recipe.writing import ParquetFileWriter, write_recipes
+from tests.reference import Signal, render_mixture
 
 _TARGET_SECONDS = 4.0
 #: kind: (share of sources, files, suffix, rates, channels, shortest and longest in seconds)
@@ -38,6 +45,44 @@ def make_corpus(folder: Path, mixtures: int = 480) -> Path:
             table = table_from_recipes(recipes)
             write_recipes([table], ParquetFileWriter(aside / "metadata" / "train" / "data.parquet"))
     return corpus
+
+
+def make_prepared(folder: Path, sources: Path, metadata: Path) -> Path:
+    """The folder of the prepared sources of some training mixtures; made if it is not there."""
+    if not folder.is_dir():
+        with written_aside(folder) as aside:
+            prepare_sources(metadata, aside, dataset_paths=sources, splits=["train"])
+    return folder
+
+
+def make_tars(folder: Path, sources: Path, metadata: Path) -> Path:
+    """A folder of tars of training mixtures, rendered as the authors do: 16 bits, 1,000 a tar; made if not there."""
+    if not folder.is_dir():
+        rows = (recipe.to_dict() for recipe in read_recipes(str(metadata / "train")))
+        with written_aside(folder) as aside:
+            for number in itertools.count(1):
+                chosen = list(itertools.islice(rows, 1000))
+                if not chosen:
+                    break
+                aside.mkdir(exist_ok=True)
+                with tarfile.open(aside / f"tar_{number:05d}.tar", "w") as tar:
+                    for row in chosen:
+                        _add_to_tar(tar, row, *render_mixture(sources, row))
+    return folder
+
+
+def _add_to_tar(tar: tarfile.TarFile, row: dict[str, Any], mix: Signal, stems: Signal) -> None:
+    labels = [source["label"] for source in row["sources"]]
+    facts = {"mix_id": row["mix_id"], "speaker_num": len(stems), "sample_rate": row["sample_rate"], "labels": labels}
+    members = {"json": json.dumps(facts).encode()}
+    for name, signal in {"mix": mix, **{f"s{n}": stem for n, stem in enumerate(stems, start=1)}}.items():
+        wav = io.BytesIO()
+        soundfile.write(wav, signal, row["sample_rate"], format="WAV", subtype="PCM_16")
+        members[f"{name}.wav"] = wav.getvalue()
+    for name, data in members.items():
+        member = tarfile.TarInfo(f"{row['mix_id']}.{name}")
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
 
 
 def _write_files(folder: Path, kind: str, random: np.random.RandomState) -> list[tuple[str, float]]:

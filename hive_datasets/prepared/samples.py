@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from ..fused import find_fused_scale
+
 #: How samples may be stored.
 SampleType = Literal["int16", "float16", "float32"]
 SAMPLE_TYPES: tuple[SampleType, ...] = get_args(SampleType)
@@ -62,7 +64,15 @@ def encode(signal: Signal, sample_type: SampleType) -> tuple[Stored, Signal]:
     return stored.astype(np.int16).reshape(-1)[: len(signal)], steps
 
 
-def decode(stored: Stored, steps: Signal, start: int, gain: float, out: Signal) -> None:
+def decode(
+    stored: Stored,
+    steps: Signal,
+    start: int,
+    gain: float,
+    out: Signal,
+    total: Signal | None = None,
+    is_first: bool = False,
+) -> None:
     """Stored samples times a gain.
 
     Args:
@@ -71,6 +81,8 @@ def decode(stored: Stored, steps: Signal, start: int, gain: float, out: Signal) 
         start: which sample of the clip `stored` begins with.
         gain: linear.
         out: float32 of shape (n,), written to.
+        total: float32 of shape (n,), to which it is added, too; written to, if it is the first to be.
+        is_first: whether it is.
 
     Example:
         >>> signal = np.linspace(-1, 1, 20000, dtype=np.float32)
@@ -80,13 +92,14 @@ def decode(stored: Stored, steps: Signal, start: int, gain: float, out: Signal) 
         >>> bool(np.abs(out - 2 * signal[8000:9000]).max() <= 2 * steps.max() / 2)
         True
     """
-    np.copyto(out, stored)  # and then multiplied in place: in one step, numpy would go through buffers
-    if len(steps) == 1:
-        out *= steps[0] * np.float32(gain)
-        return
     first, last = start // BLOCK, (start + len(out) - 1) // BLOCK + 1
-    gains = steps[first:last] * np.float32(gain)
-    head = min((first + 1) * BLOCK - start, len(out))
+    gains = (steps if len(steps) == 1 else steps[first:last]) * np.float32(gain)
+    head = len(out) if len(steps) == 1 else min((first + 1) * BLOCK - start, len(out))
+    fused_scale = find_fused_scale()
+    if fused_scale is not None and stored.dtype != np.float16:
+        fused_scale(stored, gains, head, BLOCK, out, total, is_first)
+        return
+    np.copyto(out, stored)  # and then multiplied in place: in one step, numpy would go through buffers
     out[:head] *= gains[0]
     whole = (len(out) - head) // BLOCK
     if whole:
@@ -94,6 +107,16 @@ def decode(stored: Stored, steps: Signal, start: int, gain: float, out: Signal) 
         body *= gains[1 : 1 + whole, None]
     if head + whole * BLOCK < len(out):
         out[head + whole * BLOCK :] *= gains[-1]
+    if total is not None:
+        add(out, total, is_first)
+
+
+def add(signal: Signal, total: Signal, is_first: bool) -> None:
+    """Add a signal to a total; write it there, if it is the first."""
+    if is_first:
+        np.copyto(total, signal)
+    else:
+        total += signal
 
 
 def checksums(stored: Stored, steps: Signal) -> npt.NDArray[np.uint64]:

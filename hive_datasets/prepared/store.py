@@ -76,6 +76,8 @@ class PreparedSources:
         num_samples: int,
         gain: float,
         out: Signal,
+        total: Signal | None = None,
+        is_first: bool = False,
         size_of: Callable[[str], int | None] = lambda path: None,
     ) -> bool:
         """Write the crop of a source, times a gain, if it is here.
@@ -85,6 +87,8 @@ class PreparedSources:
             num_samples: length of the mixture in samples.
             gain: linear.
             out: float32 of shape (num_samples,), written to; what the chunk lacks is silence.
+            total: float32 of shape (num_samples,), to which it is added, too; written to, if it is the first to be.
+            is_first: whether it is.
             size_of: tells, of a metadata path, the size of the original in bytes, or None. Asked when samples are
                 first read: what was prepared from a file of another size is stale.
 
@@ -107,8 +111,10 @@ class PreparedSources:
             if not self._is_checked(entry, first, first + length):
                 self._check_original(source.path, entry, size_of)
             samples, steps = self._load(entry, first, first + length)
-            decode(samples, steps, first, gain, out[:length])
+            decode(samples, steps, first, gain, out[:length], None if total is None else total[:length], is_first)
         out[length:] = 0.0
+        if total is not None and is_first:
+            total[length:] = 0.0
         return True
 
     def is_whole(self, row: int) -> bool:

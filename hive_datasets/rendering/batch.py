@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal, TypedDict, cast
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SourceError, SourceRootError
-from ..mixing import Mixer, Stems
+from ..mixing import Mixer, RenderedMixture, Stems
 from ..mixing.planning import Excerpt
 from ..recipe import Recipe, Source, parse_recipe
 from .device import DeviceMixer, WeightedSignal, can_resample
@@ -36,6 +36,10 @@ class RenderedBatch(TypedDict):
     num_samples: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
     sampling_rate: int
+
+
+#: What `map` adds to a row.
+_COLUMNS: tuple[Literal["mix", "sources", "sampling_rate"], ...] = ("mix", "sources", "sampling_rate")
 
 
 class RenderMixtures:
@@ -112,16 +116,29 @@ class RenderMixtures:
             return self.render(list(map(self._to_recipe, batch)))
         if self.column not in batch:
             raise ValueError(f"there is no column {self.column!r}, but {', '.join(batch)}")
-        rows = batch[self.column]
-        rendered = self.render(list(map(self._from_stored, rows)))
-        shapes = list(zip(rendered["num_sources"].tolist(), rendered["num_samples"].tolist(), strict=True))
-        kept = {name: [values[row] for row in rendered["positions"]] for name, values in batch.items()}
+        recipes = list(map(self._from_stored, batch[self.column]))
+        positions, rendered = self._render_each(recipes) if self._device_mixer is None else self._cut(recipes)
+        kept = {name: [values[position] for position in positions] for name, values in batch.items()}
         return {
-            **(kept if len(shapes) < len(rows) else {}),
-            "mix": [mix[:length] for mix, (_, length) in zip(rendered["mix"], shapes, strict=True)],
-            "sources": [stems[:n, :length] for stems, (n, length) in zip(rendered["sources"], shapes, strict=True)],
-            "sampling_rate": [rendered["sampling_rate"]] * len(shapes),
+            **(kept if len(positions) < len(recipes) else {}),
+            **{name: [mixture[name] for mixture in rendered] for name in _COLUMNS},
         }
+
+    def _render_each(self, recipes: Sequence[Recipe]) -> tuple[list[int], list[RenderedMixture]]:
+        """Each mixture in arrays of its own, which no other row keeps in memory; and which recipes they are of."""
+        outcomes = list(self._map(self.mixer, recipes))
+        positions = [position for position, outcome in enumerate(outcomes) if self._was_read(outcome)]
+        return positions, [outcomes[position] for position in positions]
+
+    def _cut(self, recipes: Sequence[Recipe]) -> tuple[list[int], list[RenderedMixture]]:
+        """Each mixture as its part of a batch; and which recipes they are of."""
+        batch = self.render(recipes)
+        shapes = zip(batch["num_sources"].tolist(), batch["num_samples"].tolist(), strict=True)
+        rendered: list[RenderedMixture] = [
+            {"mix": mix[:length], "sources": sources[:n, :length], "sampling_rate": batch["sampling_rate"]}
+            for mix, sources, (n, length) in zip(batch["mix"], batch["sources"], shapes, strict=True)
+        ]
+        return batch["positions"].tolist(), rendered
 
     def _to_recipe(self, row: Recipe | Mapping[str, Any]) -> Recipe:
         if isinstance(row, Recipe):
@@ -218,20 +235,20 @@ class RenderMixtures:
             self._memory[name] = np.empty(size, np.float32)
         return self._memory[name][:size].reshape(shape)
 
-    def _map(self, function: Any, rows: Sequence[int]) -> Iterator[Any]:
-        """What a function returns for each row, or the error that kept it from that."""
+    def _map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """What a function returns for each item, or the error that kept it from that."""
 
-        def call(row: int) -> Any:
+        def call(item: Any) -> Any:
             try:
-                return function(row)
+                return function(item)
             except (SourceError, SourceRootError) as error:
                 return error
 
         if self.num_threads == 1:
-            return map(call, rows)
+            return map(call, items)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.num_threads)
-        return self._threads.map(call, rows)
+        return self._threads.map(call, items)
 
     def _was_read(self, outcome: Any) -> bool:
         if not isinstance(outcome, Exception):

@@ -1,7 +1,10 @@
 """The mixer against the literal reference, on every real row and on every format."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -281,3 +284,29 @@ def test_no_root_names_the_mixture_and_the_source(recipe):
 def test_options_out_of_range(options):
     with pytest.raises(ValueError, match="must be"):
         Mixer(**options)
+
+
+_COUNT_THREADS = """
+import os, sys
+import hive_datasets
+mixers = [hive_datasets.Mixer(sys.argv[2]), hive_datasets.Mixer({}, prepared=sys.argv[3])]
+recipes = list(hive_datasets.read_recipes(sys.argv[1]))
+for mixer in mixers:  # libraries are loaded, some of which hold threads ready
+    mixer(recipes[0])
+before = len(os.listdir("/proc/self/task"))
+for mixer in mixers:
+    for recipe in recipes:
+        mixer(recipe)
+print(before, len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted by what Linux tells")
+def test_rendering_starts_no_threads(shared, corpora, prepared, subprocess_environment):
+    """Neither soxr, nor libsndfile, nor a BLAS: workers, one a core, would get in each other's way."""
+    arguments = [shared / "mini" / "hub", corpora, prepared]
+    command = [sys.executable, "-c", _COUNT_THREADS, *map(str, arguments)]
+    before, after = subprocess.run(
+        command, env=subprocess_environment, stdout=subprocess.PIPE, check=True, text=True, timeout=120
+    ).stdout.split()
+    assert before == after

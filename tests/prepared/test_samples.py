@@ -2,10 +2,23 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hive_datasets.fused import find_fused_scale
 from hive_datasets.prepared.samples import BLOCK, PAGE, checksums, decode, encode, errors_of, find_damage
+
+#: The way is set for a whole test, not for each example of it.
+BOTH_WAYS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(autouse=True, params=["numpy", "numba"])
+def way(request, monkeypatch):
+    """Both ways of decoding, which give the same."""
+    if request.param == "numba":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr("hive_datasets.prepared.samples.find_fused_scale", lambda: None)
 
 
 def decoded(stored, steps, start=0, stop=None, gain=1.0):
@@ -15,6 +28,7 @@ def decoded(stored, steps, start=0, stop=None, gain=1.0):
     return out
 
 
+@BOTH_WAYS
 @given(
     length=st.integers(1, 3 * BLOCK + 5),
     bits=st.sampled_from([8, 16]),
@@ -36,6 +50,7 @@ def test_16_bit_audio_is_stored_exactly(length, bits, channels, peak, seed):
     assert not errors_of(signal, stored, steps).any()
 
 
+@BOTH_WAYS
 @given(length=st.integers(1, 5 * BLOCK), loudness=st.floats(1e-6, 100.0), seed=st.integers(0, 99))
 def test_other_audio_differs_by_half_a_step_of_its_block(length, loudness, seed):
     random = np.random.default_rng(seed)
@@ -50,6 +65,7 @@ def test_other_audio_differs_by_half_a_step_of_its_block(length, loudness, seed)
         assert errors_of(signal, stored, steps)[block] == pytest.approx(difference[part].max(), abs=1e-7 * loudness)
 
 
+@BOTH_WAYS
 @given(data=st.data())
 def test_any_part_is_that_of_the_whole(data):
     length = data.draw(st.integers(1, 4 * BLOCK))
@@ -74,6 +90,31 @@ def test_silence_and_nothing():
     for length in (0, 1, BLOCK + 1):
         stored, steps = encode(np.zeros(length, np.float32), "int16")
         assert not decoded(stored, steps).any() and len(stored) == length
+
+
+def test_both_ways_are_the_same_to_the_bit(monkeypatch):
+    pytest.importorskip("numba")
+    random = np.random.default_rng(0)
+    signal = random.uniform(-1, 1, 5 * BLOCK + 7).astype(np.float32)
+    for sample_type in ("int16", "float32", "float16"):
+        stored, steps = encode(signal, sample_type)
+        for start, stop in (
+            (0, 1),
+            (5, BLOCK),
+            (BLOCK - 1, BLOCK + 1),
+            (100, 4 * BLOCK),
+            (BLOCK, 3 * BLOCK),
+            (9, len(signal)),
+        ):
+            found = []
+            for fused in (find_fused_scale(), None):
+                monkeypatch.setattr("hive_datasets.prepared.samples.find_fused_scale", lambda fused=fused: fused)
+                out, total = np.full(stop - start, np.nan, np.float32), np.full(stop - start, np.nan, np.float32)
+                decode(stored[start:stop], steps, start, 0.3, out, total, is_first=True)
+                decode(stored[start:stop], steps, start, -0.7, out, total)
+                found.append((out, total))
+            np.testing.assert_array_equal(found[0], found[1])
+            np.testing.assert_allclose(found[0][1], out * (0.3 - 0.7) / -0.7, rtol=1e-5)
 
 
 def test_a_quiet_clip_loses_nothing_when_brought_up():

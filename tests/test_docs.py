@@ -1,0 +1,51 @@
+"""Blocks of README and docs that are no doctests, run as they stand: against a local Hub with the demo's metadata."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hive_datasets import prepare_sources
+from tests.hub_server import HubServer
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = {
+    f"{page.name} {number}": block
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    if ">>>" not in block
+}
+
+
+def test_there_are_blocks():
+    assert len(BLOCKS) == 4
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists()
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block(name, demo, tmp_path, subprocess_environment):
+    if "DataLoader" in BLOCKS[name]:
+        pytest.importorskip("torch")
+    prepare_sources(demo / "metadata", tmp_path / "prepared", dataset_paths=demo / "sources")
+    code = f"import hive_datasets\nfrom datasets import load_dataset\n{BLOCKS[name]}"
+    code = code.replace("/data/hive-44k", str(tmp_path / "prepared")).replace("/data/hive", str(demo / "sources"))
+    if "batches =" in code:
+        code += "\nassert sum(len(batch['mix']) for batch in batches) == 24"
+    elif "DataLoader" in code:
+        code += "\nassert len(list(loader)) == 24"
+    with HubServer("ShandaAI/Hive", demo / "metadata") as server:
+        environment = {"HF_ENDPOINT": server.url, "HIVE_DATASET_PATHS": str(demo / "sources")}
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**subprocess_environment, "PYTHONWARNINGS": "default", **environment},
+            check=True,
+            timeout=300,
+        )
