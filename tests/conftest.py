@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import datasets
+import fsspec
 import huggingface_hub
 import pytest
 from hypothesis import settings
@@ -120,3 +121,21 @@ def cache(tmp_path):
 def subprocess_environment(tmp_path):
     """The environment for a fresh interpreter with caches of its own."""
     return {**os.environ, "HF_HOME": str(tmp_path / "hf"), "PYTHONWARNINGS": "error"}
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 server with an empty bucket "hive"."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "any")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        filesystem = fsspec.filesystem("s3", skip_instance_cache=True)
+        filesystem.mkdir("hive")
+        yield filesystem
+    server.stop()

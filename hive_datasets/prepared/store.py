@@ -238,6 +238,7 @@ class _RemoteFiles:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         fs, path = open_filesystem(folder)
+        fs.invalidate_cache()
         try:
             listing = {name.rpartition("/")[2]: info for name, info in fs.find(path, detail=True).items()}
         except Exception:  # a server that lists nothing, as many on the web; or every protocol's own errors

@@ -20,6 +20,7 @@ from hive_datasets import (
     load_dataset,
     prepare_sources,
 )
+from hive_datasets.files import cache_folder
 from hive_datasets.prepared.store import find_prepared, open_prepared
 from tests.file_server import FileServer
 
@@ -136,6 +137,23 @@ def test_damaged_samples_are_never_served(mini, mini_mixes, corpora, prepared_co
     with warnings.catch_warnings():  # once a file
         warnings.simplefilter("error")
         mixer(mini[0])
+
+
+def test_each_page_is_compared_with_its_checksum_once(mini, corpora, shared, tmp_path, monkeypatch):
+    import hive_datasets.prepared.store as store
+
+    compared = []
+    find_damage = store.find_damage
+    monkeypatch.setattr(store, "find_damage", lambda *pages: compared.append(len(pages[2])) or find_damage(*pages))
+    prepare_sources(shared / "mini" / "hub", tmp_path, dataset_paths=corpora)
+    prepared = PreparedSources(tmp_path)
+    source = next(s for r in mini for s in r.sources if r.target_duration == 4.0 and s.chunk_end_second >= 9.9)
+    out = np.empty(44100, np.float32)
+    for crop, pages in ((0.0, [1]), (0.0, []), (7.6, [1]), (7.6, []), (0.0, [])):
+        compared.clear()
+        part = replace(source, crop_start_second=crop, crop_end_second=crop + 1.0)
+        assert prepared.read(part, len(out), 1.0, out)
+        assert compared == pages
 
 
 def test_damaged_samples_without_originals_are_an_error(mini, prepared_copy):
@@ -273,6 +291,26 @@ def test_behind_a_url(mini, mini_mixes, prepared, listing):
         mixer(mini[0])
         assert len(server.requests) == again  # from the cache of blocks
         assert all(span for method, path, span in server.requests if path.startswith("/shard") and method == "GET")
+
+
+def test_the_index_behind_a_url_is_fetched_once_for_each_version(s3, prepared_copy):
+    s3.put(str(prepared_copy), "hive/prepared", recursive=True)
+    first = PreparedSources("s3://hive/prepared")
+    folder = cache_folder("prepared")
+    fetched = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert len(PreparedSources("s3://hive/prepared")) == len(first)
+    assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == fetched
+    with s3.open("hive/prepared/index.arrow", "wb") as stream:
+        stream.write(b"another version")
+    with pytest.raises(PreparedSourcesError, match="is no index"):
+        PreparedSources("s3://hive/prepared")
+
+
+def test_on_s3(mini, mini_mixes, s3, prepared):
+    s3.put(str(prepared), "hive/whole", recursive=True)
+    mixer = Mixer(prepared="s3://hive/whole")
+    for recipe, expected in zip(mini[:10], mini_mixes, strict=False):
+        assert np.abs(mixer(recipe)["mix"] - expected).max() <= STEP
 
 
 def test_behind_a_url_that_breaks(mini, mini_mixes, corpora, prepared):

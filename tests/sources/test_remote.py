@@ -17,24 +17,6 @@ from tests.file_server import FileServer
 
 
 @pytest.fixture(scope="module")
-def s3():
-    """An S3 server with an empty bucket "hive"."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "any")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
-        filesystem = fsspec.filesystem("s3", skip_instance_cache=True)
-        filesystem.mkdir("hive")
-        yield filesystem
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def packed(corpora, tmp_path_factory):
     """A folder with the corpora, and with all of them in a zip and in a tar."""
     folder = tmp_path_factory.mktemp("packed")
