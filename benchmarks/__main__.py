@@ -39,6 +39,7 @@ if __name__ == "__main__":
         if SHARED.is_dir():
             mixing.measure(add_renditions("mini", options.folder, SHARED / "corpora", SHARED / "mini" / "hub"))
     if options.only in (None, "scale"):
+        scale.measure_prepare(options.folder, generated)
         scale.measure_rows(options.folder, generated)
         scale.measure_memory(options.folder, generated)
     if options.only in (None, "metadata"):

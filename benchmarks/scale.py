@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
+import time
 from pathlib import Path
+
+from hive_datasets import prepare_sources
 
 from .metadata import make_metadata, run_apart
 from .ways import Corpus
@@ -42,6 +46,19 @@ def measure_rows(folder: Path, corpus: Corpus, sizes: tuple[int, ...] = (1_000, 
             f"  {rows:9,} rows: {statistics.median(seconds) * 1e6:.0f} us, "
             f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
+
+
+def measure_prepare(folder: Path, corpus: Corpus) -> None:
+    """Clips a second, on all cores."""
+    target = folder / "prepared-anew"
+    rates = []
+    for _ in range(3):
+        shutil.rmtree(target, ignore_errors=True)
+        start = time.perf_counter()
+        result = prepare_sources(corpus.metadata, target, dataset_paths=corpus.sources)
+        rates.append(result.written / (time.perf_counter() - start))
+    shutil.rmtree(target)
+    print(f"\nPreparing: {statistics.median(rates):.0f} clips a second ({min(rates):.0f} to {max(rates):.0f})")
 
 
 def measure_memory(folder: Path, corpus: Corpus, mixtures: int = 100_000) -> None:

@@ -6,13 +6,24 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from datasets.utils.py_utils import convert_file_size_to_int
+
 
 def parse_positive(text: str) -> int:
     """A whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def parse_size(text: str) -> int:
+    """A number of bytes: digits, or such as 500MB or 2GiB."""
+    if text.isdecimal():
+        return parse_positive(text)
+    try:
+        return int(convert_file_size_to_int(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size in bytes, such as 500MB or 2GiB") from None
 
 
 def parse_file(*suffixes: str) -> Callable[[str], Path]:

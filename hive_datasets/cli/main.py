@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import HiveError
+from ..errors import HiveError, SourceRootError
 from . import convert, prepare
 
 
@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     except (HiveError, OSError) as error:
-        print(f"hive-datasets: {error}", file=sys.stderr)
+        hint = " Here: --dataset-paths." if isinstance(error, SourceRootError) and not error.configured else ""
+        print(f"hive-datasets: {error}{hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("hive-datasets: interrupted; nothing half-written was left behind", file=sys.stderr)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from ..preparation import Preparation, prepare_sources
@@ -13,7 +13,7 @@ from ..preparation.prepare import LACKING_NAME, SHARD_BYTES, Lacking
 from ..prepared.samples import SAMPLE_TYPES
 from ..progress import no_progress, show_progress
 from ..sources import find_corpus
-from .arguments import parse_positive
+from .arguments import parse_positive, parse_size
 
 _DESCRIPTION = """\
 Decodes and resamples every chunk that mixtures need, once, for load_dataset("hive", prepared=DIR).
@@ -38,7 +38,7 @@ def add_command(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("metadata", metavar="METADATA", nargs="?", help="default: what load_dataset reads")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to")
+    parser.add_argument("--out", metavar="DIR", required=True, help="where to")
     parser.add_argument(
         "--sampling-rate", metavar="HZ", type=parse_positive, default=44100, help="to resample to (default: 44100)"
     )
@@ -66,9 +66,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--shard-size",
         metavar="BYTES",
-        type=parse_positive,
+        type=parse_size,
         default=SHARD_BYTES,
-        help=f"size of a file, about (default: {SHARD_BYTES})",
+        help="size of a file, about, such as 500MB (default: 2GiB)",
     )
     parser.add_argument("--verify", action="store_true", help="compare what is there with its checksums, and mend it")
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be done, and the bytes it takes")
@@ -79,6 +79,19 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prepare, and say what was prepared."""
+    if options.verify and options.dry_run:
+        raise argparse.ArgumentTypeError("--verify and --dry-run exclude each other: a dry run reads nothing")
+    if "://" in options.out:
+        raise argparse.ArgumentTypeError(f"--out {options.out} is a URL: prepare into a local folder, and upload that")
+    try:
+        return _prepare(options)
+    except KeyboardInterrupt:
+        message = "interrupted; the shards that were finished are kept: run it again to go on"
+        print(f"hive-datasets: {message}", file=sys.stderr)
+        return 130
+
+
+def _prepare(options: argparse.Namespace) -> int:
     result = prepare_sources(
         options.metadata,
         options.out,
@@ -96,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
         dry_run=options.dry_run,
         progress=no_progress if options.quiet else show_progress,
     )
-    print(json.dumps(_summary(result), indent=2) if options.format == "json" else _report(result, options.dry_run))
+    print(json.dumps(_summary(result), indent=2) if options.format == "json" else _report(result, options))
     return 1 if result.lacking else 0
 
 
@@ -105,22 +118,26 @@ def _summary(result: Preparation) -> dict[str, Any]:
     return {
         "folder": str(result.folder),
         "mixtures": result.mixtures,
+        "needed": result.needed,
         "clips": result.clips,
         "written": result.written,
         "bytes": result.num_bytes,
         "refined": result.refined,
+        "damaged": result.damaged,
         "lacking": dict(lacking),
     }
 
 
-def _report(result: Preparation, dry_run: bool) -> str:
-    needed = result.clips + len(result.lacking)
-    lines = [f"{result.mixtures:,} mixtures need {needed:,} clips."]
+def _report(result: Preparation, options: argparse.Namespace) -> str:
+    dry_run = options.dry_run
+    lines = [f"{result.mixtures:,} mixtures need {result.needed:,} clips (chunks of files, or parts of them)."]
     made = f"{result.written:,} clips, {result.num_bytes / 1e9:,.3f} GB"
     kept = result.clips - result.written
     lines.append(f"{'To be prepared' if dry_run else 'Prepared'}: {made}. Already there: {kept:,}.")
     if result.refined:
-        lines.append(f"{result.refined:,} of them as float32 too, for mixtures that need more than 16 bits of them.")
+        lines.append(f"{result.refined:,} clips were stored as float32 too: 16 bits are too few for some mixture.")
+    if options.verify:
+        lines.append(f"Compared with their checksums: {kept + result.damaged:,} clips. Damaged: {result.damaged:,}.")
     by_corpus: dict[str, list[Lacking]] = {}
     for lacking in result.lacking:
         by_corpus.setdefault(_corpus(lacking.clip.path), []).append(lacking)
@@ -131,7 +148,10 @@ def _report(result: Preparation, dry_run: bool) -> str:
         where = "" if dry_run else f" All are in {result.folder / LACKING_NAME}."
         lines.append(f"hive-verify-sources tells what to do about them.{where}")
     if not dry_run and result.clips:
-        lines.append(f'Use it: load_dataset("hive", prepared="{result.folder}"), or HIVE_PREPARED={result.folder}')
+        folder = result.folder.absolute()
+        given = "" if options.metadata is None else f'data_dir="{options.metadata}", '
+        rate = "" if options.sampling_rate == 44100 else f", sampling_rate={options.sampling_rate}"
+        lines.append(f'Use it: load_dataset("hive", {given}prepared="{folder}"{rate}), or HIVE_PREPARED={folder}')
     return "\n".join(lines)
 
 

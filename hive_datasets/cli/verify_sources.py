@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..errors import HiveError
+from ..errors import HiveError, SourceRootError
 from ..progress import no_progress, show_progress
 from ..verification.checks import LEVELS
 from ..verification.page import write_page
@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("hive-verify-sources: interrupted; what was verified is kept: run it again to go on", file=sys.stderr)
         return 130
     except (HiveError, OSError) as error:
-        print(f"hive-verify-sources: {error}", file=sys.stderr)
+        hint = " Here: --dataset-paths." if isinstance(error, SourceRootError) and not error.configured else ""
+        print(f"hive-verify-sources: {error}{hint}", file=sys.stderr)
         return 2
     return 2 if not written else 0 if result.is_clean else 1
 

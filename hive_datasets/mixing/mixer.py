@@ -21,7 +21,7 @@ from ..errors import (
     TruncatedSourceError,
 )
 from ..prepared.samples import add
-from ..prepared.store import PreparedSources
+from ..prepared.store import PreparedExcerpt, PreparedSources
 from ..prepared.store import find_prepared as prepared_in_force
 from ..recipe import Recipe, Source, parse_recipe
 from ..sources import Roots, find_roots, parse_roots
@@ -109,13 +109,13 @@ class Mixer:
 
     def render(self, recipe: Recipe, rate: int, mix: npt.NDArray[np.float32], sources: npt.NDArray[np.float32]) -> None:
         """Render a recipe into arrays, float32 of shape (T,) and (N, T), at `rate` in Hz."""
-        prepared = self.find_prepared(rate)
-        for number, (stem, source) in enumerate(zip(sources, recipe.sources, strict=True)):
+        excerpts = self.find_prepared(recipe, rate, len(mix))
+        for number, (stem, source, excerpt) in enumerate(zip(sources, recipe.sources, excerpts, strict=True)):
             gain, is_first = self.gain_of(source, recipe), number == 0
-            if prepared is None or not self.read_prepared(prepared, source, gain, stem, mix, is_first):
-                excerpt = self.read(recipe.mix_id, source, rate, len(stem)).resample(rate)
-                np.multiply(excerpt, np.float32(gain), out=stem[: len(excerpt)])
-                stem[len(excerpt) :] = 0.0
+            if excerpt is None or not self.read_prepared(excerpt, gain, stem, mix, is_first):
+                samples = self.read(recipe.mix_id, source, rate, len(stem)).resample(rate)
+                np.multiply(samples, np.float32(gain), out=stem[: len(samples)])
+                stem[len(samples) :] = 0.0
                 add(stem, mix, is_first)
         if self.stems == "unscaled":
             mix *= np.float32(recipe.global_normalization_factor)
@@ -135,11 +135,12 @@ class Mixer:
             return read_frames(located, source, sampling_rate, *crop)
         except SourceRootError as error:
             raise SourceRootError(
-                f"mixture {mix_id}, source {source.source_id}: {source.path!r}: {error}{self._lacking(sampling_rate)}",
+                f"mixture {mix_id}, source {source.source_id}: {source.path!r}: "
+                f"{error.message.rstrip('.')}.{self._lacking(sampling_rate)}",
                 path=source.path,
                 mix_id=mix_id,
                 source_id=source.source_id,
-                configured=error.configured or self.find_prepared(sampling_rate) is not None,
+                configured=error.configured or self._prepared_at(sampling_rate) is not None,
             ) from None
         except SourceError as error:
             location = located.location if located else catalogue.roots.locate(source.path)
@@ -153,24 +154,40 @@ class Mixer:
                 location=location,
             ) from None
 
+    def find_prepared(self, recipe: Recipe, rate: int, num_samples: int) -> list[PreparedExcerpt | None]:
+        """Of each source of a recipe, where it is prepared; None where the original must be read."""
+        prepared = self._prepared_at(rate)
+        if prepared is None:
+            return [None] * recipe.num_sources
+        excerpts = [prepared.find(source, num_samples) for source in recipe.sources]
+        factor = recipe.global_normalization_factor
+        gains = [source.applied_weight * factor for source in recipe.sources]
+        for position in prepared.find_coarse(excerpts, gains, num_samples):
+            path = recipe.sources[position].path
+            prepared.warn_once(
+                path,
+                f"{path!r} is read from the original: for mixture {recipe.mix_id}, it is stored too coarsely in "
+                f"{prepared.folder}. Prepare with this metadata, too.",
+            )
+            excerpts[position] = None
+        return excerpts
+
     def read_prepared(
         self,
-        prepared: PreparedSources,
-        source: Source,
+        excerpt: PreparedExcerpt,
         gain: float,
         stem: npt.NDArray[np.float32],
         mix: npt.NDArray[np.float32] | None = None,
         is_first: bool = False,
     ) -> bool:
-        """Write a weighted source, and add it to the mix, if it was prepared.
-
-        What is damaged or stale counts as not, with a warning.
-        """
+        """Write a weighted source, and add it to the mix, if it can be read; a warning says if not."""
+        prepared, path = excerpt.prepared, excerpt.source.path
         try:
-            return prepared.read(source, len(stem), gain, stem, mix, is_first, self._size_of)
+            prepared.read(excerpt, gain, stem, mix, is_first, self._size_of)
         except (PreparedSourcesError, SourceError) as error:
-            prepared.warn_once(source.path, f"{source.path!r} is read from the original: {error}")
+            prepared.warn_once(path, f"{path!r} is read from the original: {error}")
             return False
+        return True
 
     def _size_of(self, path: str) -> int | None:
         """The size in bytes of an original where the metadata says; None if it is not there, or remote."""
@@ -180,17 +197,13 @@ class Mixer:
             return None
 
     def _lacking(self, rate: int) -> str:
-        prepared = self.find_prepared(rate)
-        return "" if prepared is None else f" The prepared sources in {prepared.folder} lack it."
+        prepared = self._prepared_at(rate)
+        return "" if prepared is None else f" Nor can it be read from the prepared sources in {prepared.folder}."
 
-    def find_prepared(self, rate: int) -> PreparedSources | None:
+    def _prepared_at(self, rate: int) -> PreparedSources | None:
         """The prepared sources in force, if they are of the rate that is asked for."""
         prepared = prepared_in_force() if self.prepared is None else self.prepared or None
-        if prepared is None or prepared.sampling_rate == rate:
-            return prepared
-        message = f"{prepared.folder} is prepared for {prepared.sampling_rate} Hz, not {rate}: the originals are read"
-        prepared.warn_once(str(rate), message)
-        return None
+        return prepared if prepared is not None and prepared.is_for(rate) else None
 
 
 _HINTS = {

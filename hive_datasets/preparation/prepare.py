@@ -11,6 +11,7 @@ import csv
 import functools
 import itertools
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -24,6 +25,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from ..errors import (
+    HiveError,
     MetadataUnavailableError,
     PreparedSourcesError,
     PreparedSourcesWarning,
@@ -36,15 +38,15 @@ from ..mixing.reading import read_frames
 from ..prepared import PreparedSources, samples
 from ..prepared.index import NAME, ClipIndex, write_index
 from ..prepared.samples import SAMPLE_TYPES, SampleType
-from ..prepared.shards import PreparedClip, Shard, read_shard, write_shard
+from ..prepared.shards import DamagedShardError, PreparedClip, Shard, read_shard, write_shard
 from ..progress import Progress, count_items, no_progress
-from ..recipe.tables import crop_samples
 from ..selection import Selection
 from ..sources import Roots, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource
+from ..sources.ranges import describe
 from ..threads import map_in_threads
 from .clips import Clip, collect_clips, iterate_clips
-from .precision import Contribution, find_coarse
+from .coarse import CoarseClips
 
 #: Bytes of a shard: a few hundred shards hold all of Hive, and what is lost when interrupted is soon made again.
 SHARD_BYTES = 2 << 30
@@ -69,7 +71,9 @@ class Preparation:
         clips: how many clips the metadata needs that are there.
         written: how many of them this run has made; of a dry run, would make.
         num_bytes: of the samples that it made, or would make.
+        needed: how many clips the metadata needs.
         refined: how many it stored once more, as float32, for mixtures that would else differ by more than one step.
+        damaged: how many clips `verify` found that were not what was prepared.
         lacking: the clips that could not be prepared.
         mixtures: how many mixtures the metadata has.
     """
@@ -78,7 +82,9 @@ class Preparation:
     clips: int
     written: int
     num_bytes: int
+    needed: int
     refined: int
+    damaged: int
     lacking: tuple[Lacking, ...]
     mixtures: int
 
@@ -140,8 +146,8 @@ def prepare_sources(
         >>> result = prepare_sources(demo / "metadata", folder, dataset_paths=demo / "sources", splits=["train"])
         >>> result.mixtures, result.clips == result.written, result.lacking
         (24, True, ())
-        >>> ds = hive_datasets.load_dataset("hive", "demo", split="train", streaming=True, prepared=folder)
-        >>> next(iter(ds))["mixture"]["mix"].shape
+        >>> mixer = hive_datasets.Mixer(prepared=folder)
+        >>> mixer(next(hive_datasets.read_recipes(demo / "metadata" / "train")))["mix"].shape
         (176400,)
     """
     if isinstance(sampling_rate, bool) or not isinstance(sampling_rate, int) or sampling_rate < 1:
@@ -150,6 +156,10 @@ def prepare_sources(
         raise ValueError(f"sample_type must be one of {', '.join(SAMPLE_TYPES)}, not {sample_type!r}")
     if (jobs is not None and jobs < 1) or (limit is not None and limit < 1) or shard_bytes < 1:
         raise ValueError(f"jobs, limit and shard_bytes must be at least 1, not {jobs}, {limit}, {shard_bytes}")
+    if "://" in os.fspath(folder):
+        raise ValueError(f"{folder} is a URL: prepare into a local folder, and upload that")
+    if verify and dry_run:
+        raise ValueError("verify and dry_run exclude each other: a dry run reads nothing")
     given: Roots | None = None if dataset_paths is None else parse_roots(dataset_paths)
     selection = Selection(filters, num_sources, labels)
     run = _Run(
@@ -162,9 +172,12 @@ def prepare_sources(
     )
     run.collect(only_crops)
     if not run.mixtures:
-        raise MetadataUnavailableError(f"{metadata or 'the metadata of Hive'}: there is no such mixture")
+        chosen = {"splits": splits, "num_sources": num_sources, "labels": labels, "filters": filters}
+        said = ", ".join(f"{name}={value!r}" for name, value in chosen.items() if value is not None)
+        where = metadata or "the metadata of Hive"
+        raise MetadataUnavailableError(f"{where}: there is no mixture{' with ' if said else ''}{said}")
     with run.target.opened(dry_run):
-        run.plan(verify and not dry_run)
+        run.plan(verify)
         if not dry_run:
             run.write()
             run.refine()
@@ -197,11 +210,14 @@ class _Target:
     def opened(self, dry_run: bool) -> Iterator[None]:
         """Look at what is there, with no other process writing; of a dry run, change nothing."""
         if not dry_run:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise PreparedSourcesError(f"{self.folder} cannot be made: {describe(error)}") from None
         with contextlib.nullcontext() if dry_run else self._locked(), tempfile.TemporaryDirectory() as scratch:
             self._load(set_aside=not dry_run)
-            # an index of nothing would be taken for one that is finished
-            self._index((Path(scratch) if dry_run or not self.shards else self.folder) / NAME)
+            # not in the folder: what is there may not be all that the next who opens it expects
+            self._index(Path(scratch) / NAME)
             yield
 
     def add(self, clips: Iterable[PreparedClip], sample_type: SampleType) -> int:
@@ -210,11 +226,21 @@ class _Target:
         if first is None:
             return 0
         file = self.folder / f"shard-{self._next_number():05d}.arrow"
-        with written_aside(file) as aside:
-            every = itertools.chain([first], clips)
-            count = write_shard(every, aside, self.sampling_rate, self.sample_type, sample_type)
+        try:
+            with written_aside(file) as aside:
+                every = itertools.chain([first], clips)
+                count = write_shard(every, aside, self.sampling_rate, self.sample_type, sample_type)
+        except HiveError:
+            raise
+        except OSError as error:
+            message = f"{file} cannot be written: {describe(error)}. The shards that were finished are kept"
+            raise PreparedSourcesError(f"{message}: see to it, and run it again to go on.") from None
         self.shards.append(read_shard(file, self.sampling_rate, self.sample_type))
         return count
+
+    def prepared(self) -> PreparedSources:
+        """What is there, opened."""
+        return PreparedSources(self.folder, self._index_file)
 
     def update_index(self) -> None:
         """Write the index of all shards."""
@@ -227,30 +253,43 @@ class _Target:
             lock.acquire(timeout=0)
         except Timeout:
             raise PreparedSourcesError(f"another process is preparing into {self.folder}") from None
+        except OSError as error:
+            raise PreparedSourcesError(f"{self.folder} cannot be written: {describe(error)}") from None
         try:
+            for left in self.folder.glob(".*.incomplete"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
             yield
         finally:
             lock.release()
 
     def _load(self, set_aside: bool) -> None:
-        for file in sorted(self.folder.glob("shard-*.arrow")):
+        for file in sorted(self.folder.glob("shard-*.arrow"), key=_number_of):
+            if _number_of(file) < 0:  # somebody else's
+                continue
             try:
                 self.shards.append(read_shard(file, self.sampling_rate, self.sample_type))
-            except (pa.ArrowInvalid, OSError) as error:
-                if isinstance(error, PreparedSourcesError):
-                    raise
+            except DamagedShardError as error:
+                kept = ""
                 if set_aside:
-                    file.rename(file.with_name(f"{file.name}.damaged"))
-                message = f"{file} is damaged, and its clips are prepared again: {error}"
+                    aside = file.with_name(f"{file.name}.damaged")
+                    file.replace(aside)
+                    kept = f"; it was renamed to {aside.name}, which can be deleted"
+                message = f"{error}. Its clips are prepared again{kept}."
                 warnings.warn(message, PreparedSourcesWarning, stacklevel=2)
 
     def _index(self, file: Path) -> None:
         write_index(self.shards, file, self.sampling_rate, self.sample_type)
         self.index = ClipIndex(file)
+        self._index_file = file
 
     def _next_number(self) -> int:
-        names = [file.name for file in self.folder.glob("shard-*")]
-        return max((int(name.split("-")[1][:5]) for name in names), default=-1) + 1
+        return max(map(_number_of, self.folder.glob("shard-*")), default=-1) + 1
+
+
+def _number_of(file: Path) -> int:
+    """The number of a shard, by its name; -1 of other files."""
+    found = re.fullmatch(r"shard-(\d+)\.arrow(\.damaged)?", file.name)
+    return int(found[1]) if found else -1
 
 
 @dataclass
@@ -268,6 +307,7 @@ class _Run:
     todo: Any = None
     written: int = 0
     refined: int = 0
+    damaged: int = 0
     num_bytes: int = 0
     lacking: list[Lacking] = field(default_factory=list)
 
@@ -278,7 +318,9 @@ class _Run:
             self.kept + self.written,
             self.written,
             self.num_bytes,
+            len(self.clips),
             self.refined,
+            self.damaged,
             tuple(self.lacking),
             self.mixtures,
         )
@@ -295,7 +337,7 @@ class _Run:
 
     def plan(self, verify: bool) -> None:
         """Find out what of it is there, and what can be made."""
-        prepared = PreparedSources(self.target.folder) if verify else None
+        prepared = self.target.prepared() if verify else None
         is_todo = np.zeros(len(self.clips), dtype=bool)
         with self.progress("looking for clips", "clips", len(self.clips)) as advance:
             clips = count_items(enumerate(iterate_clips(self.clips)), advance, 1000)
@@ -318,7 +360,7 @@ class _Run:
         free = shutil.disk_usage(self.target.folder).free
         if self.num_bytes > free:
             raise PreparedSourcesError(
-                f"{self.target.folder} has {free / 1e9:.1f} GB free, and {self.num_bytes / 1e9:.1f} GB are needed. "
+                f"{self.target.folder} has {free / 1e6:,.0f} MB free, and {self.num_bytes / 1e6:,.0f} MB are needed. "
                 "Choose fewer mixtures, only their crops (--only-crops), a lower rate, or another disk."
             )
         self.written, total, self.num_bytes = 0, self.num_bytes, 0
@@ -332,13 +374,12 @@ class _Run:
         """Make again, as float32, what is too coarse for some mixture."""
         if self.target.sample_type != "int16":
             return
-        prepared = PreparedSources(self.target.folder)
-        coarse: dict[int, Clip] = {}
+        finder = CoarseClips(self.target.prepared())
         with self.progress("checking precision", "mixtures", self.mixtures) as advance:
             for table in count_items(self.tables(), advance):
-                coarse.update(_find_coarse_clips(table, prepared, coarse))
-        if coarse:
-            clips = [coarse[row] for row in sorted(coarse)]
+                finder.add(table)
+        clips = finder.clips()
+        if clips:
             with self.progress("refining", "bytes", sum(map(self._bytes_of, clips)) * 2) as advance:
                 for group in self._by_shard(iter(clips)):
                     self.refined += self.target.add(self._make(group, "float32", advance), "float32")
@@ -377,7 +418,10 @@ class _Run:
         entry = self.target.index.entry(row)
         if identity is not None and identity != (entry.source_size, entry.source_version):
             return False
-        return prepared is None or prepared.is_whole(row)
+        if prepared is None or prepared.is_whole(row, clip.to_source()):
+            return True
+        self.damaged += 1
+        return False
 
     def _make(
         self, clips: Iterable[Clip], sample_type: SampleType, advance: Callable[[int], Any]
@@ -405,11 +449,23 @@ class _Run:
         signal[: len(resampled)] = resampled
         if not np.isfinite(signal).all():
             return Lacking(clip, "it has samples that are not numbers")
-        stored, steps = samples.encode(signal, sample_type)
+        with np.errstate(over="ignore"):
+            stored, steps = samples.encode(signal, sample_type)
+        if not np.isfinite(stored).all():
+            return Lacking(clip, f"its peak of {np.abs(signal).max():.3g} is too much for {sample_type}")
         errors = samples.errors_of(signal, stored, steps)
-        key = (clip.path, clip.chunk_start_second, clip.chunk_end_second)
         return PreparedClip(
-            *key, clip.start, reading.excerpt.chunk_samples, *(identity or (-1, 0)), stored, steps, errors
+            path=clip.path,
+            chunk_start_second=clip.chunk_start_second,
+            chunk_end_second=clip.chunk_end_second,
+            start=clip.start,
+            chunk_samples=reading.excerpt.chunk_samples,
+            source_size=identity[0] if identity else -1,
+            source_version=identity[1] if identity else 0,
+            largest_error=float(errors.max(initial=0.0)),
+            samples=stored,
+            steps=steps,
+            errors=errors,
         )
 
     def _by_shard(self, clips: Iterator[Clip]) -> Iterator[list[Clip]]:
@@ -435,27 +491,3 @@ def _identify(located: LocatedSource) -> tuple[int, int] | None:
         return located.identity()
     except OSError:
         return None
-
-
-def _find_coarse_clips(table: pa.Table, prepared: PreparedSources, known: Collection[int]) -> dict[int, Clip]:
-    """The clips, by row of the index, that are too coarse for some mixture of a table."""
-    found: dict[int, Clip] = {}
-    starts, stops = (values.tolist() for values in crop_samples(table, prepared.sampling_rate))
-    position = 0
-    for row in table.to_pylist():
-        clips, errors = [], []
-        for source in row["sources"]:
-            start, stop = starts[position], stops[position]
-            position += 1
-            key = (source["path"], source["chunk_start_second"], source["chunk_end_second"])
-            index_row = prepared.index.find(*key, start, stop)
-            if index_row < 0 or index_row in known or index_row in found:
-                continue
-            entry = prepared.index.entry(index_row)
-            gain = abs(source["applied_weight"] * row["global_normalization_factor"])
-            errors.append(Contribution(prepared.errors_of(index_row), start - entry.start, gain))
-            clips.append((index_row, Clip(*key, entry.start, entry.start + entry.num_samples)))
-        if errors:
-            length = int(row["target_duration"] * prepared.sampling_rate)
-            found.update(clips[worst] for worst in find_coarse(errors, length))
-    return found

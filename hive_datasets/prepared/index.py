@@ -36,6 +36,7 @@ class Entry(NamedTuple):
         num_steps: how many steps it has.
         chunk_samples: samples of the whole chunk.
         source_size, source_version: of the file that it was made of.
+        largest_error: by how much a sample differs from what was read at most.
         samples_offset, steps_offset, errors_offset, checksums_offset: bytes from the start of the shard.
         page: the number of its first page, counted through all clips.
     """
@@ -48,6 +49,7 @@ class Entry(NamedTuple):
     chunk_samples: int
     source_size: int
     source_version: int
+    largest_error: float
     samples_offset: int
     steps_offset: int
     errors_offset: int
@@ -75,11 +77,16 @@ class ClipIndex:
             with pa.memory_map(os.fspath(file)) as source:
                 table = pa.ipc.open_file(source).read_all()
             metadata = json.loads(table.schema.metadata[METADATA_KEY])
-        except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
-            raise PreparedSourcesError(f"{file} is no index of prepared sources: {error}") from None
-        if metadata["layout"] != LAYOUT:
-            message = f"{file} has layout {metadata['layout']}, and this version reads {LAYOUT}"
+            layout, expected = metadata["layout"], metadata.pop("checksum", None)
+            is_whole = expected == _checksum(table, metadata)
+        except Exception as error:  # a damaged file leads to errors of any kind
+            message = f"{file} is no index of prepared sources: {type(error).__name__}: {error}"
+            raise PreparedSourcesError(f"{message}. Mend it: run hive-datasets prepare again, as before.") from None
+        if layout != LAYOUT:
+            message = f"{file} has layout {layout}, and this version reads {LAYOUT}"
             raise PreparedSourcesError(f"{message}. Prepare into another folder.")
+        if not is_whole:
+            raise PreparedSourcesError(f"{file} is damaged. Mend it: run hive-datasets prepare again, as before.")
         self.sampling_rate: int = metadata["sampling_rate"]
         self.sample_type: SampleType = metadata["sample_type"]
         self.shards: list[tuple[str, int, SampleType]] = [tuple(shard) for shard in metadata["shards"]]
@@ -138,14 +145,16 @@ def write_index(shards: Sequence[Shard], file: Path, sampling_rate: int, sample_
     buckets = (hashes[:, 0] >> np.uint64(32)) * np.uint64(len(hashes)) >> np.uint64(32)
     first = np.searchsorted(buckets, np.arange(len(hashes), dtype=np.uint64)).astype(np.uint32)
     columns = {"high": hashes[:, 0], "low": hashes[:, 1], "first": first, **numbers}
-    metadata = {
+    metadata: dict[str, Any] = {
         "layout": LAYOUT,
         "sampling_rate": sampling_rate,
         "sample_type": sample_type,
         "shards": [(shard.file, shard.size, shard.sample_type) for shard in shards],
         "num_pages": int(pages.sum()),
     }
-    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
+    table = pa.table(columns)
+    metadata["checksum"] = _checksum(table, metadata)
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
     with (
         written_aside(file) as aside,
         pa.OSFile(os.fspath(aside), "wb") as sink,
@@ -173,8 +182,17 @@ def _gather(shards: Sequence[Shard]) -> pa.Table:
     return clips.filter(pa.array(is_current))
 
 
-def _view(column: pa.ChunkedArray) -> memoryview[int]:
-    format_: Any = {pa.uint64(): "Q", pa.int64(): "q", pa.uint32(): "I"}[column.type]
+def _checksum(table: pa.Table, metadata: dict[str, Any]) -> str:
+    """Of every number of an index, and of all that it says of them."""
+    digest = xxhash.xxh3_128(json.dumps(metadata, sort_keys=True).encode())
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        digest.update(name.encode())
+        digest.update(_view(column))
+    return digest.hexdigest()
+
+
+def _view(column: pa.ChunkedArray) -> memoryview[Any]:
+    format_: Any = {pa.uint64(): "Q", pa.int64(): "q", pa.uint32(): "I", pa.float64(): "d"}[column.type]
     if not len(column):
         return memoryview(b"")
     return memoryview(column.chunk(0).buffers()[1]).cast("B").cast(format_)

@@ -119,18 +119,23 @@ def add(signal: Signal, total: Signal, is_first: bool) -> None:
         total += signal
 
 
-def checksums(stored: Stored, steps: Signal) -> npt.NDArray[np.uint64]:
-    """A checksum for every `PAGE` samples and their steps, uint64 of shape (ceil(T / PAGE),)."""
-    pages = range(-(-len(stored) // PAGE))
-    return np.array([_checksum(stored, steps, page) for page in pages], dtype=np.uint64)
+def checksums(stored: Stored, steps: Signal, errors: Signal, seed: int) -> npt.NDArray[np.uint64]:
+    """A checksum for every `PAGE` samples, and their steps and errors, uint64 of shape (ceil(T / PAGE),).
 
-
-def find_damage(stored: Stored, steps: Signal, expected: npt.NDArray[np.uint64]) -> int | None:
-    """The first of some whole pages whose checksum is not as expected; None if all are."""
-    for page, checksum in enumerate(expected):
-        if _checksum(stored, steps, page) != checksum:
-            return page
-    return None
+    Args:
+        stored: samples, from the start of a page on.
+        steps: their steps: one for all, or one a block.
+        errors: their errors, one a block.
+        seed: tells what the samples are, so that those of another clip are not taken for them.
+    """
+    found = []
+    for start in range(0, len(stored), PAGE):
+        blocks = slice(start // BLOCK, (start + PAGE) // BLOCK)
+        digest = xxhash.xxh3_64(seed=seed)
+        for part in (stored[start : start + PAGE], steps if len(steps) == 1 else steps[blocks], errors[blocks]):
+            digest.update(part.data)
+        found.append(digest.intdigest())
+    return np.array(found, dtype=np.uint64)
 
 
 def errors_of(signal: Signal, stored: Stored, steps: Signal) -> Signal:
@@ -141,9 +146,3 @@ def errors_of(signal: Signal, stored: Stored, steps: Signal) -> Signal:
     np.abs(np.subtract(signal, out, out=out), out=out)
     errors: Signal = difference.max(axis=1)
     return errors
-
-
-def _checksum(stored: Stored, steps: Signal, page: int) -> int:
-    digest = xxhash.xxh3_64(stored[page * PAGE : (page + 1) * PAGE].data)
-    digest.update((steps if len(steps) == 1 else steps[page * PAGE // BLOCK : (page + 1) * PAGE // BLOCK]).data)
-    return digest.intdigest()

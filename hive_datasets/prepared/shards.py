@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from ..errors import PreparedSourcesError
 from .samples import SampleType, Signal, Stored, checksums
@@ -31,6 +33,7 @@ class PreparedClip:
         start: the sample of the resampled chunk that it begins with.
         chunk_samples: samples that the whole chunk has.
         source_size, source_version: bytes of the file that it was made of, and a number that changes with them.
+        largest_error: the largest of `errors`.
         samples, steps, errors: see `hive_datasets.prepared.samples`.
     """
 
@@ -41,6 +44,7 @@ class PreparedClip:
     chunk_samples: int
     source_size: int
     source_version: int
+    largest_error: float
     samples: Stored
     steps: Signal
     errors: Signal
@@ -85,7 +89,8 @@ def write_shard(
     with pa.OSFile(os.fspath(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for clip in clips:
             fields = [pa.array([getattr(clip, field.name)], field.type) for field in _FIELDS]
-            sums = checksums(clip.samples, clip.steps)
+            seed = seed_of(*(getattr(clip, field.name) for field in _FIELDS))
+            sums = checksums(clip.samples, clip.steps, clip.errors, seed)
             arrays = map(_as_list, (clip.steps, clip.errors, sums, clip.samples))
             writer.write_batch(pa.record_batch([*fields, *arrays], schema=schema))
             count += 1
@@ -97,15 +102,46 @@ def read_shard(file: Path, sampling_rate: int, asked_type: SampleType) -> Shard:
 
     Raises:
         PreparedSourcesError: it was made for something else.
-        OSError, pa.ArrowInvalid: it is cut short, or no shard.
+        DamagedShardError: it is cut short, damaged, or no shard.
     """
+    try:
+        return _read_shard(file, sampling_rate, asked_type)
+    except PreparedSourcesError:
+        raise
+    except Exception as error:  # a damaged file leads to errors of any kind
+        raise DamagedShardError(f"{file} is damaged: {type(error).__name__}: {error}") from None
+
+
+def seed_of(
+    path: str,
+    chunk_start_second: float,
+    chunk_end_second: float,
+    start: int,
+    chunk_samples: int,
+    source_size: int,
+    source_version: int,
+    largest_error: float,
+) -> int:
+    """A number for what a clip is; part of its checksums."""
+    counts = (start, chunk_samples, source_size, source_version)
+    numbers = struct.pack("<dddqqqq", chunk_start_second, chunk_end_second, largest_error, *counts)
+    return xxhash.xxh3_64_intdigest(numbers + path.encode())
+
+
+class DamagedShardError(PreparedSourcesError):
+    """A file is not the whole shard that it was."""
+
+
+def _read_shard(file: Path, sampling_rate: int, asked_type: SampleType) -> Shard:
     with pa.memory_map(os.fspath(file)) as source:
         base = source.read_buffer().address
         reader = pa.ipc.open_file(source)
         metadata = json.loads((reader.schema.metadata or {}).get(METADATA_KEY, b"{}"))
         wanted = {"layout": LAYOUT, "sampling_rate": sampling_rate, "sample_type": asked_type}
         if metadata != wanted:
-            raise PreparedSourcesError(f"{file} holds {metadata}, not {wanted}: prepare into another folder")
+            found = f"samples of type {metadata.get('sample_type')} at {metadata.get('sampling_rate')} Hz"
+            message = f"{file} holds {found} (layout {metadata.get('layout')}), not {asked_type} at {sampling_rate} Hz"
+            raise PreparedSourcesError(f"{message} (layout {LAYOUT}): prepare into another folder")
         batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
         table = pa.Table.from_batches(batches, reader.schema)
         clips = table.select([field.name for field in _FIELDS]).combine_chunks()
@@ -126,6 +162,7 @@ _FIELDS = [
     pa.field("chunk_samples", pa.int64()),
     pa.field("source_size", pa.int64()),
     pa.field("source_version", pa.int64()),
+    pa.field("largest_error", pa.float64()),
 ]
 _TYPES: dict[SampleType, pa.DataType] = {"int16": pa.int16(), "float16": pa.float16(), "float32": pa.float32()}
 

@@ -6,8 +6,8 @@ import functools
 import mmap
 import os
 import warnings
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +15,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from ..errors import PreparedSourcesError, PreparedSourcesWarning
+from ..errors import PreparedSourcesError, PreparedSourcesWarning, SourceError
 from ..files import cache_folder, written_aside
 from ..recipe import Source
 from ..recipe.tables import crop_samples
 from ..sources.ranges import RemoteBytes, describe, open_filesystem, version_of
 from .index import KEY, NAME, ClipIndex, Entry
-from .samples import BLOCK, PAGE, Signal, Stored, decode, find_damage
+from .precision import STEP, Contribution, find_coarse
+from .samples import BLOCK, PAGE, Signal, Stored, checksums, decode
+from .shards import seed_of
 
 ENVIRONMENT_VARIABLE = "HIVE_PREPARED"
+
+
+class PreparedExcerpt(NamedTuple):
+    """Samples of a prepared clip.
+
+    Attributes:
+        prepared: which prepared sources.
+        source: what they are of.
+        entry: where the clip is.
+        start, length: the first sample of the clip, and how many; fewer than the mixture has, if the chunk is short.
+    """
+
+    prepared: PreparedSources
+    source: Source
+    entry: Entry
+    start: int
+    length: int
 
 
 class PreparedSources:
@@ -34,6 +53,7 @@ class PreparedSources:
 
     Args:
         folder: where they are; a folder, or its fsspec URL.
+        index: another index than the one in there.
 
     Raises:
         PreparedSourcesError: there are none, or a shard is missing or cut short.
@@ -50,12 +70,12 @@ class PreparedSources:
         (16000, True)
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = os.fspath(folder).rstrip("/")
+    def __init__(self, folder: str | os.PathLike[str], index: str | os.PathLike[str] | None = None) -> None:
+        self.folder = _normalize(os.fspath(folder))
         files: _LocalFiles | _RemoteFiles = (
             _RemoteFiles(self.folder) if "://" in self.folder else _LocalFiles(self.folder)
         )
-        self.index = ClipIndex(files.index())
+        self.index = ClipIndex(files.index() if index is None else index)
         files.check({name: size for name, size, _ in self.index.shards})
         self.sampling_rate = self.index.sampling_rate
         self._files = files
@@ -70,21 +90,51 @@ class PreparedSources:
     def __reduce__(self) -> tuple[Any, ...]:
         return open_prepared, (self.folder,)
 
+    def find(self, source: Source, num_samples: int) -> PreparedExcerpt | None:
+        """Where a source's crop, of at most `num_samples` samples, is; None if it, or part of it, is not here."""
+        start, stop = source.crop_samples(self.sampling_rate, num_samples)
+        row = self.index.find(source.path, source.chunk_start_second, source.chunk_end_second, start, stop)
+        if row < 0:
+            return None
+        entry = self.index.entry(row)
+        length = max(0, min(stop, entry.chunk_samples) - start)
+        return PreparedExcerpt(self, source, entry, start - entry.start, length)
+
+    def find_coarse(
+        self, excerpts: Sequence[PreparedExcerpt | None], gains: Sequence[float], num_samples: int
+    ) -> list[int]:
+        """Which excerpts of a mixture are stored too coarsely for it, so that it could differ by more than one step.
+
+        Args:
+            excerpts: of each of its sources; None for those that are not here.
+            gains: of each, linear.
+            num_samples: its length.
+        """
+        largest = [0.0 if excerpt is None else excerpt.entry.largest_error for excerpt in excerpts]
+        # nearly always that will do: as if all the largest errors met
+        if sum(error * abs(gain) for error, gain in zip(largest, gains, strict=True)) <= STEP:
+            return []
+        chosen = [position for position, error in enumerate(largest) if error > 0]
+        contributions = [
+            Contribution(self.errors_of(excerpt.entry), excerpt.start, abs(gains[position]))
+            for position in chosen
+            if (excerpt := excerpts[position]) is not None
+        ]
+        return [chosen[coarse] for coarse in find_coarse(contributions, num_samples)]
+
     def read(
         self,
-        source: Source,
-        num_samples: int,
+        excerpt: PreparedExcerpt,
         gain: float,
         out: Signal,
         total: Signal | None = None,
         is_first: bool = False,
         size_of: Callable[[str], int | None] = lambda path: None,
-    ) -> bool:
-        """Write the crop of a source, times a gain, if it is here.
+    ) -> None:
+        """Write an excerpt, times a gain.
 
         Args:
-            source: which seconds of which file.
-            num_samples: length of the mixture in samples.
+            excerpt: what `find` found.
             gain: linear.
             out: float32 of shape (num_samples,), written to; what the chunk lacks is silence.
             total: float32 of shape (num_samples,), to which it is added, too; written to, if it is the first to be.
@@ -92,64 +142,61 @@ class PreparedSources:
             size_of: tells, of a metadata path, the size of the original in bytes, or None. Asked when samples are
                 first read: what was prepared from a file of another size is stale.
 
-        Returns:
-            whether it is here; `out` is undefined if not.
-
         Raises:
-            PreparedSourcesError: it is here, but damaged or stale.
+            PreparedSourcesError: it is damaged or stale, or its shard is gone.
             SourceError: a remote shard cannot be read.
         """
-        start, stop = source.crop_samples(self.sampling_rate, num_samples)
-        row = self.index.find(source.path, source.chunk_start_second, source.chunk_end_second, start, stop)
-        if row < 0:
-            return False
-        entry = self.index.entry(row)
-        stop = min(stop, entry.chunk_samples)
-        length = max(0, stop - start)
+        _, source, entry, start, length = excerpt
         if length:
-            first = start - entry.start
-            if not self._is_checked(entry, first, first + length):
+            if not self._is_checked(entry, start, start + length):
                 self._check_original(source.path, entry, size_of)
-            samples, steps = self._load(entry, first, first + length)
-            decode(samples, steps, first, gain, out[:length], None if total is None else total[:length], is_first)
+            samples, steps = self._load(entry, source, start, start + length)
+            decode(samples, steps, start, gain, out[:length], None if total is None else total[:length], is_first)
         out[length:] = 0.0
         if total is not None and is_first:
             total[length:] = 0.0
-        return True
 
-    def is_whole(self, row: int) -> bool:
-        """Whether a clip, by its row of the index, is as it was prepared."""
+    def is_whole(self, row: int, source: Source) -> bool:
+        """Whether a clip, by its row of the index and its chunk, is as it was prepared."""
         entry = self.index.entry(row)
         try:
             if entry.num_samples:
-                self._load(entry, 0, entry.num_samples)
+                self._load(entry, source, 0, entry.num_samples)
         except PreparedSourcesError:
             return False
         return True
 
-    def errors_of(self, row: int) -> Signal:
+    def errors_of(self, entry: Entry) -> Signal:
         """By how much the samples of a clip differ from what was read at most, a number a block."""
-        entry = self.index.entry(row)
-        shard = self._open(entry)
-        return shard.read(entry.errors_offset, -(-entry.num_samples // BLOCK), _FLOAT32)
+        return self._open(entry).read(entry.errors_offset, -(-entry.num_samples // BLOCK), _FLOAT32)
 
-    def _load(self, entry: Entry, start: int, stop: int) -> tuple[Stored, Signal]:
+    def _load(self, entry: Entry, source: Source, start: int, stop: int) -> tuple[Stored, Signal]:
         """Samples `start` to `stop` of a clip, and all its steps; checked if that was not done before."""
-        shard = self._open(entry)
-        first, last = start // PAGE, (stop - 1) // PAGE + 1
-        begin, end = first * PAGE, min(last * PAGE, entry.num_samples)
-        samples = shard.read(entry.samples_offset + begin * shard.sample_type.itemsize, end - begin)
-        steps = shard.read(entry.steps_offset, entry.num_steps, _FLOAT32)
-        if not self._is_checked(entry, start, stop):
-            expected = shard.read(entry.checksums_offset + first * _UINT64.itemsize, last - first, _UINT64)
-            damaged = find_damage(samples, steps if len(steps) == 1 else steps[begin // BLOCK :], expected)
-            if damaged is not None:
-                raise PreparedSourcesError(
-                    f"{self.folder}/{shard.name} is damaged: from sample {begin + damaged * PAGE} on, clip {entry.row} "
-                    "is not what was prepared. Mend it: hive-datasets prepare --verify, with the arguments as before."
-                )
-            self._is_whole[entry.page + first : entry.page + last] = 1
-        return samples[start - begin : stop - begin], steps
+        try:
+            shard = self._open(entry)
+            first, last = start // PAGE, (stop - 1) // PAGE + 1
+            begin, end = first * PAGE, min(last * PAGE, entry.num_samples)
+            samples = shard.read(entry.samples_offset + begin * shard.sample_type.itemsize, end - begin)
+            steps = shard.read(entry.steps_offset, entry.num_steps, _FLOAT32)
+            if not self._is_checked(entry, start, stop):
+                expected = shard.read(entry.checksums_offset + first * _UINT64.itemsize, last - first, _UINT64)
+                of_pages = steps if len(steps) == 1 else steps[begin // BLOCK :]
+                errors = self.errors_of(entry)[begin // BLOCK :]
+                if not np.array_equal(checksums(samples, of_pages, errors, _seed(source, entry)), expected):
+                    raise PreparedSourcesError(
+                        f"{self.folder}/{shard.name} is damaged: clip {entry.row} is not what was prepared. "
+                        "Mend it: hive-datasets prepare --verify, with the arguments as before."
+                    )
+                self._is_whole[entry.page + first : entry.page + last] = 1
+            return samples[start - begin : stop - begin], steps
+        except SourceError:  # of a remote shard
+            raise
+        except (OSError, ValueError) as error:
+            if isinstance(error, PreparedSourcesError):
+                raise
+            name = self.index.shards[entry.shard][0]
+            message = f"{self.folder}/{name} cannot be read any more: {describe(error)}"
+            raise PreparedSourcesError(f"{message}. Mend it: run hive-datasets prepare again, as before.") from None
 
     def _is_checked(self, entry: Entry, start: int, stop: int) -> bool:
         """Whether samples `start` to `stop` of a clip were found to be whole."""
@@ -170,11 +217,31 @@ class PreparedSources:
             shard = self._shards[entry.shard] = self._files.open(name, size, np.dtype(sample_type))
         return shard
 
+    def is_for(self, rate: int) -> bool:
+        """Whether they are of a rate in Hz; warns, once, if not."""
+        if rate != self.sampling_rate:
+            message = f"{self.folder} is prepared for {self.sampling_rate} Hz, not {rate}: the originals are read"
+            self.warn_once(str(rate), message)
+        return rate == self.sampling_rate
+
     def warn_once(self, subject: str, message: str) -> None:
         """Warn, once for each subject."""
         if subject not in self._warned:
             self._warned.add(subject)
             warnings.warn(message, PreparedSourcesWarning, stacklevel=3)
+
+
+def _seed(source: Source, entry: Entry) -> int:
+    return seed_of(
+        source.path,
+        source.chunk_start_second,
+        source.chunk_end_second,
+        entry.start,
+        entry.chunk_samples,
+        entry.source_size,
+        entry.source_version,
+        entry.largest_error,
+    )
 
 
 _FLOAT32, _UINT64 = np.dtype(np.float32), np.dtype(np.uint64)
@@ -213,7 +280,7 @@ class _RemoteShard:
 
 class _LocalFiles:
     def __init__(self, folder: str) -> None:
-        self._folder = os.path.abspath(os.path.expanduser(folder))
+        self._folder = folder
 
     def index(self) -> str:
         file = os.path.join(self._folder, NAME)
@@ -240,7 +307,7 @@ class _RemoteFiles:
         fs, path = open_filesystem(folder)
         fs.invalidate_cache()
         try:
-            listing = {name.rpartition("/")[2]: info for name, info in fs.find(path, detail=True).items()}
+            listing = {name.rpartition("/")[2]: info for name, info in fs.find(path, maxdepth=1, detail=True).items()}
         except Exception:  # a server that lists nothing, as many on the web; or every protocol's own errors
             listing = {}
         self._listing: dict[str, dict[str, Any]] = listing
@@ -289,7 +356,10 @@ def find_covered(
     """
     sources = table.column("sources").combine_chunks()
     rates = table.column("sample_rate").to_numpy() if sampling_rate is None else np.full(len(table), sampling_rate)
-    fits = chosen & np.repeat(rates == prepared.sampling_rate, pc.list_value_length(sources).to_numpy())
+    fits_rate = np.zeros(len(table), dtype=bool)
+    for rate in np.unique(rates).tolist():
+        fits_rate[rates == rate] = prepared.is_for(rate)
+    fits = chosen & np.repeat(fits_rate, pc.list_value_length(sources).to_numpy())
     covered = np.zeros(len(chosen), dtype=bool)
     crops = [samples[fits].tolist() for samples in crop_samples(table, prepared.sampling_rate)]
     keys = [sources.flatten().field(name).filter(pa.array(fits)).to_pylist() for name in KEY]
@@ -310,13 +380,20 @@ def find_prepared(given: Any = None) -> PreparedSources | None:
         given = os.environ.get(ENVIRONMENT_VARIABLE)
     if not given:
         return None
+    if not isinstance(given, (str, os.PathLike, PreparedSources)):
+        raise ValueError(f"prepared must be a folder or a URL of prepared sources, or False, not {given!r}")
     return given if isinstance(given, PreparedSources) else open_prepared(os.fspath(given))
 
 
 def open_prepared(folder: str) -> PreparedSources:
     """The prepared sources in a folder, opened once a process, and anew when more were prepared."""
+    folder = _normalize(folder)
     index = os.path.join(folder, NAME)
     return _open_prepared(folder, os.stat(index).st_mtime_ns if "://" not in folder and os.path.exists(index) else None)
+
+
+def _normalize(folder: str) -> str:
+    return folder.rstrip("/") if "://" in folder else os.path.abspath(os.path.expanduser(folder))
 
 
 @functools.lru_cache(maxsize=16)

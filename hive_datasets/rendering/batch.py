@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SourceError, SourceRootError
+from ..given import LastGiven
 from ..mixing import Mixer, RenderedMixture, Stems
 from ..mixing.planning import Excerpt
-from ..recipe import Recipe, Source, parse_recipe
+from ..prepared.store import PreparedExcerpt
+from ..recipe import Recipe, parse_recipe
 from .device import DeviceMixer, WeightedSignal, can_resample
 
 
@@ -55,7 +57,8 @@ class RenderMixtures:
             resampling there is one convolution for each pair of rates, by filters measured of soxr HQ.
         num_threads: threads that read; on the CPU they resample and mix, too. With prepared sources on the CPU, one
             is best.
-        dataset_paths, stems, prepared: as for `Mixer`.
+        dataset_paths, prepared: as for `Mixer`; by default those of the latest ``load_dataset("hive", ...)``.
+        stems: as for `Mixer`.
         reuse: whether the arrays of a batch may be overwritten by the next, which saves asking the system for new ones.
         on_error: "raise", or "skip" to leave out the mixtures that cannot be read.
         column: where the recipes are, in `map`.
@@ -96,7 +99,8 @@ class RenderMixtures:
             raise ValueError(f"num_threads must be at least 1, not {num_threads!r}")
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
-        self.mixer = Mixer(dataset_paths, sampling_rate, stems, prepared)
+        dataset_paths = LastGiven.roots if dataset_paths is None else dataset_paths
+        self.mixer = Mixer(dataset_paths, sampling_rate, stems, LastGiven.prepared if prepared is None else prepared)
         self.device, self.num_threads, self.on_error, self.column = device, num_threads, on_error, column
         self.reuse = reuse
         self._device_mixer = None if device == "cpu" else DeviceMixer(device)
@@ -116,6 +120,8 @@ class RenderMixtures:
             return self.render(list(map(self._to_recipe, batch)))
         if self.column not in batch:
             raise ValueError(f"there is no column {self.column!r}, but {', '.join(batch)}")
+        if isinstance(batch[self.column], Mapping):
+            raise ValueError("this is one row: give a list of rows, or map with batched=True")
         recipes = list(map(self._from_stored, batch[self.column]))
         positions, rendered = self._render_each(recipes) if self._device_mixer is None else self._cut(recipes)
         kept = {name: [values[position] for position in positions] for name, values in batch.items()}
@@ -147,7 +153,10 @@ class RenderMixtures:
 
     def _from_stored(self, stored: Any) -> Recipe:
         if "mix" in stored:
-            raise ValueError(f"column {self.column!r} is decoded already: turn that off, with decode(False)")
+            raise ValueError(
+                f"column {self.column!r} is decoded already: turn that off, of a stream with decode(False), "
+                f"of a Dataset with cast_column({self.column!r}, Mixture(decode=False))"
+            )
         return Recipe.from_stored(stored)
 
     def render(self, recipes: Sequence[Recipe]) -> RenderedBatch:
@@ -187,7 +196,9 @@ class RenderMixtures:
             sources[row, : recipe.num_sources, length:] = 0.0
             sources[row, recipe.num_sources :] = 0.0
 
-        return mixes, sources, [self._was_read(outcome) for outcome in self._map(render, range(len(recipes)))]
+        # all are waited for before any error is raised: their memory may be another batch's soon
+        outcomes = list(self._map(render, range(len(recipes))))
+        return mixes, sources, [self._was_read(outcome) for outcome in outcomes]
 
     def _render_there(
         self, recipes: Sequence[Recipe], rate: int, shape: tuple[int, ...]
@@ -196,10 +207,9 @@ class RenderMixtures:
         import torch
 
         def read(row: int) -> list[WeightedSignal]:
-            return [
-                self._read(recipes[row], source, rate, row, column)
-                for column, source in enumerate(recipes[row].sources)
-            ]
+            recipe = recipes[row]
+            excerpts = self.mixer.find_prepared(recipe, rate, int(recipe.target_duration * rate))
+            return [self._read(recipe, rate, row, column, excerpt) for column, excerpt in enumerate(excerpts)]
 
         mixer = cast(DeviceMixer, self._device_mixer)
         outcomes = list(self._map(read, range(len(recipes))))
@@ -213,12 +223,14 @@ class RenderMixtures:
             mix *= torch.tensor(factors, dtype=torch.float32, device=mixer.device)[:, None]
         return mix, sources, is_read
 
-    def _read(self, recipe: Recipe, source: Source, rate: int, row: int, column: int) -> WeightedSignal:
-        gain, length = self.mixer.gain_of(source, recipe), int(recipe.target_duration * rate)
-        prepared = self.mixer.find_prepared(rate)
+    def _read(
+        self, recipe: Recipe, rate: int, row: int, column: int, prepared: PreparedExcerpt | None
+    ) -> WeightedSignal:
+        source, length = recipe.sources[column], int(recipe.target_duration * rate)
+        gain = self.mixer.gain_of(source, recipe)
         if prepared is not None:
             stem = np.empty(length, np.float32)
-            if self.mixer.read_prepared(prepared, source, 1.0, stem):
+            if self.mixer.read_prepared(prepared, 1.0, stem):
                 return WeightedSignal(stem, rate, Excerpt(0, length, 0, length, length), gain, row, column)
         reading = self.mixer.read(recipe.mix_id, source, rate, length)
         own, excerpt = reading.header.sampling_rate, reading.excerpt
@@ -241,7 +253,7 @@ class RenderMixtures:
         def call(item: Any) -> Any:
             try:
                 return function(item)
-            except (SourceError, SourceRootError) as error:
+            except Exception as error:
                 return error
 
         if self.num_threads == 1:
@@ -253,6 +265,7 @@ class RenderMixtures:
     def _was_read(self, outcome: Any) -> bool:
         if not isinstance(outcome, Exception):
             return True
-        if self.on_error == "raise" or (isinstance(outcome, SourceRootError) and not outcome.configured):
+        is_of_source = isinstance(outcome, SourceError) or (isinstance(outcome, SourceRootError) and outcome.configured)
+        if self.on_error == "raise" or not is_of_source:
             raise outcome
         return False

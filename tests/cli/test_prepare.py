@@ -15,9 +15,10 @@ def arguments(shared, corpora, tmp_path):
 def test_prepare(arguments, tmp_path, capsys):
     assert main(arguments) == 0
     output = capsys.readouterr()
-    assert "64 mixtures need 58 clips.\nPrepared: 58 clips, 0.031 GB. Already there: 0.\n" in output.out
-    assert "1 of them as float32 too" in output.out
-    assert f'load_dataset("hive", prepared="{tmp_path / "p"}")' in output.out
+    assert "64 mixtures need 58 clips (chunks of files" in output.out
+    assert "\nPrepared: 58 clips, 0.031 GB. Already there: 0.\n" in output.out
+    assert "1 clips were stored as float32 too" in output.out
+    assert f'load_dataset("hive", data_dir="{arguments[1]}", prepared="{tmp_path / "p"}")' in output.out
     assert output.err == ""
     assert main(arguments) == 0
     assert "Prepared: 0 clips, 0.000 GB. Already there: 58." in capsys.readouterr().out
@@ -39,7 +40,7 @@ def test_options(arguments, tmp_path, capsys):
         "3",
         "--only-crops",
         "--shard-size",
-        "1000000",
+        "1MB",
     ]
     assert main([*arguments, *options, "--sampling-rate", "32000", "--jobs", "1", "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -66,16 +67,25 @@ def test_verify(arguments, tmp_path, capsys):
         stream.seek(entry.samples_offset)
         stream.write(b"\1\2\3\4")
     assert main([*arguments, "--verify"]) == 0
-    assert "Prepared: 1 clips" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "Prepared: 1 clips" in output and "Compared with their checksums: 58 clips. Damaged: 1." in output
 
 
 def test_errors(arguments, tmp_path, capsys):
     assert main([*arguments, "--label", "no such label"]) == 1
-    assert "there is no such mixture" in capsys.readouterr().err
+    assert "there is no mixture with labels=" in capsys.readouterr().err
     assert main(arguments) == 0
     assert main([*arguments, "--sampling-rate", "16000"]) == 1
     assert "prepare into another folder" in capsys.readouterr().err
-    for mistake in (["--sampling-rate", "0"], ["--sample-type", "int8"], ["--jobs", "x"]):
+    for mistake in (
+        ["--sampling-rate", "0"],
+        ["--sampling-rate", "44.1k"],
+        ["--sample-type", "int8"],
+        ["--jobs", "x"],
+        ["--shard-size", "big"],
+        ["--verify", "--dry-run"],
+        ["--out", "s3://bucket/p"],
+    ):
         with pytest.raises(SystemExit) as exit_:
             main([*arguments, *mistake])
         assert exit_.value.code == 2

@@ -57,6 +57,8 @@ def test_only_crops_is_the_union_of_them(demo_recipes, found):
         for sample in range(clip.start, clip.stop)
     ]
     assert set(there) == needed and len(there) == len(needed)
+    ends = {(clip.path, clip.chunk_start_second, clip.chunk_end_second, clip.stop) for clip in clips}
+    assert not any((clip.path, clip.chunk_start_second, clip.chunk_end_second, clip.start) in ends for clip in clips)
     assert clips == sorted(
         clips, key=lambda clip: (clip.path, clip.chunk_start_second, clip.chunk_end_second, clip.start)
     )

@@ -199,12 +199,13 @@ def test_clips_of_the_old_version_of_a_file_are_never_served(copy, mini, tmp_pat
         assert np.abs(mixer(recipe)["mix"] - originals(recipe)["mix"]).max() <= STEP
 
 
-def test_verify_mends_what_is_damaged(metadata, corpora, mini, mini_mixes, prepared_copy):
+def test_verify_mends_what_is_damaged(metadata, corpora, mini, mini_mixes, prepared_copy, tmp_path):
     index = PreparedSources(prepared_copy).index
     entry = index.entry(0)
     with (prepared_copy / index.shards[entry.shard][0]).open("r+b") as stream:
         stream.seek(entry.samples_offset + 100)
         stream.write(b"damage")
+    assert prepare_sources(metadata, tmp_path / "new", dataset_paths=corpora, verify=True).written == 58
     assert prepare_sources(metadata, prepared_copy, dataset_paths=corpora).written == 0
     assert prepare_sources(metadata, prepared_copy, dataset_paths=corpora, verify=True).written == 1
     assert prepare_sources(metadata, prepared_copy, dataset_paths=corpora, verify=True).written == 0
@@ -222,7 +223,8 @@ def test_a_lost_shard_is_made_again(metadata, corpora, mini, mini_mixes, prepare
     if break_it == "cut":
         file.write_bytes(before[: len(before) // 2])
         with pytest.warns(
-            PreparedSourcesWarning, match="shard-00001.arrow is damaged, and its clips are prepared again"
+            PreparedSourcesWarning,
+            match=r"shard-00001\.arrow is damaged.* prepared again; it was renamed to",
         ):
             result = prepare_sources(metadata, prepared_copy, dataset_paths=corpora)
         assert (prepared_copy / "shard-00001.arrow.damaged").exists()
@@ -260,6 +262,7 @@ def test_an_interrupted_run_goes_on(metadata, corpora, tmp_path, subprocess_envi
     made = {name: data for name, data in files(broken).items() if name.startswith("shard")}
     if number == signal.SIGINT:
         assert process.returncode == 130 and "Traceback" not in message
+        assert "the shards that were finished are kept: run it again to go on" in message
         assert not list(broken.glob("*.incomplete"))
     assert 3 <= len(made) < 14
     with pytest.raises(PreparedSourcesError, match="if it was interrupted, run it again to go on"):
@@ -267,8 +270,28 @@ def test_an_interrupted_run_goes_on(metadata, corpora, tmp_path, subprocess_envi
     result = prepare_sources(metadata, broken, dataset_paths=corpora, shard_bytes=2_000_000)
     assert result.clips == 58 and result.written < 58
     prepare_sources(metadata, whole, dataset_paths=corpora, shard_bytes=2_000_000)
-    ours = {name: data for name, data in files(broken).items() if not name.endswith(".incomplete")}
-    assert ours == files(whole)
+    assert files(broken) == files(whole)  # nor is anything half-written left
+
+
+def test_files_of_others_are_let_alone_and_numbers_go_on(metadata, corpora, prepared_copy):
+    (prepared_copy / "shard-bar.arrow").write_text("mine")
+    (prepared_copy / "shard-00000.arrow").rename(prepared_copy / "shard-99999.arrow")
+    for number in (1, 2):
+        (prepared_copy / f"shard-{number:05d}.arrow").unlink()
+        assert prepare_sources(metadata, prepared_copy, dataset_paths=corpora).clips == 58
+    names = {file.name for file in prepared_copy.glob("shard-*")}
+    assert {"shard-99999.arrow", "shard-100000.arrow", "shard-100001.arrow", "shard-bar.arrow"} <= names
+    assert (prepared_copy / "shard-bar.arrow").read_text() == "mine"
+
+
+def test_what_float16_cannot_hold(mini, tmp_path):
+    soundfile.write(tmp_path / "loud.wav", np.full(44100 * 5, 1e5), 44100, subtype="FLOAT")
+    source = replace(mini[0].sources[0], path="c/loud.wav", chunk_start_second=0.0, chunk_end_second=4.0)
+    (tmp_path / "m.json").write_text(replace(mini[0], sources=(source,)).to_json())
+    options = {"dataset_paths": {"c": str(tmp_path)}}
+    result = prepare_sources(tmp_path / "m.json", tmp_path / "half", sample_type="float16", **options)
+    assert "its peak of 1e+05 is too much for float16" in result.lacking[0].reason
+    assert not prepare_sources(tmp_path / "m.json", tmp_path / "whole", sample_type="float32", **options).lacking
 
 
 def test_two_runs_into_one_folder(metadata, corpora, tmp_path):
@@ -289,7 +312,7 @@ def test_two_runs_into_one_folder(metadata, corpora, tmp_path):
 
 def test_no_space(metadata, corpora, tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1_000_000}))
-    with pytest.raises(PreparedSourcesError, match=r"0\.0 GB free, and 0\.0 GB are needed"):
+    with pytest.raises(PreparedSourcesError, match=r"1 MB free, and 29 MB are needed"):
         prepare_sources(metadata, tmp_path, dataset_paths=corpora)
     assert not list(tmp_path.glob("shard*"))
 
@@ -315,7 +338,10 @@ def test_space_that_runs_out(metadata, corpora, tmp_path, monkeypatch):
 
 
 def test_another_rate_needs_another_folder(metadata, corpora, prepared_copy):
-    with pytest.raises(PreparedSourcesError, match=r"'sampling_rate': 44100.*not .*16000.*prepare into another folder"):
+    with pytest.raises(
+        PreparedSourcesError,
+        match=r"type int16 at 44100 Hz .*not int16 at 16000 Hz.*prepare into another",
+    ):
         prepare_sources(metadata, prepared_copy, dataset_paths=corpora, sampling_rate=16000)
     with pytest.raises(PreparedSourcesError, match="prepare into another folder"):
         prepare_sources(metadata, prepared_copy, dataset_paths=corpora, sample_type="float32")
@@ -337,27 +363,54 @@ def test_options_out_of_range(metadata, corpora, tmp_path, options):
         prepare_sources(metadata, tmp_path, dataset_paths=corpora, **options)
 
 
+def test_a_damaged_footer_is_a_damaged_shard(metadata, corpora, prepared_copy):
+    file = prepared_copy / "shard-00000.arrow"
+    data = bytearray(file.read_bytes())
+    for place in (20, 60, 100, 300, 1000):
+        data[-place] ^= 0x55
+    file.write_bytes(data)
+    with pytest.warns(PreparedSourcesWarning, match=r"shard-00000\.arrow is damaged"):
+        assert prepare_sources(metadata, prepared_copy, dataset_paths=corpora).clips == 58
+
+
+def test_contradictions(metadata, corpora, tmp_path):
+    with pytest.raises(ValueError, match="prepare into a local folder, and upload that"):
+        prepare_sources(metadata, "s3://bucket/p", dataset_paths=corpora)
+    with pytest.raises(ValueError, match="verify and dry_run exclude each other"):
+        prepare_sources(metadata, tmp_path, dataset_paths=corpora, verify=True, dry_run=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(PreparedSourcesError, match="cannot be made"):
+        prepare_sources(metadata, tmp_path / "file" / "p", dataset_paths=corpora)
+
+
 def test_nothing_to_prepare(metadata, corpora, tmp_path):
-    with pytest.raises(MetadataUnavailableError, match="there is no such mixture"):
+    with pytest.raises(MetadataUnavailableError, match="there is no mixture with labels='no such label'"):
         prepare_sources(metadata, tmp_path / "p", dataset_paths=corpora, labels="no such label")
     with pytest.raises(SourceRootError, match="no source roots are configured"):
         prepare_sources(metadata, tmp_path / "p")
     assert not (tmp_path / "p").exists()
 
 
-def test_loud_mixtures_are_refined(corpora, mini, tmp_path):
+@pytest.mark.parametrize("only_crops", [False, True])
+def test_loud_mixtures_are_refined(corpora, mini, tmp_path, only_crops):
     """Five times one clip, so loud that 16 bits of it are too few: still within a step."""
-    recipe = next(r for r in mini if any("freesound" in s.path.lower() for s in r.sources))
-    row = json.loads(recipe.to_json())
-    source = next(s for s in row["sources"] if "freesound" in s["path"].lower())
-    row["sources"] = [{**source, "source_id": f"s{n}", "applied_weight": 40.0 * (-1) ** n} for n in range(1, 6)]
-    row["num_sources"] = 5
+    row = json.loads(mini[0].to_json())
+    source = next(s for r in mini for s in r.sources if "freesound" in s.path.lower() and s.chunk_end_second > 5)
+    crop = {"crop_start_second": 1.5, "crop_end_second": 3.5, "snr_db": 0.0}
+    chunk = {name: getattr(source, name) for name in ("path", "label", "chunk_start_second", "chunk_end_second")}
+    signs = {f"s{n}": (-1) ** n for n in range(1, 6)}
+    row["sources"] = [
+        {**crop, **chunk, "source_id": name, "rms_gain": 40.0, "applied_weight": 40.0 * sign}
+        for name, sign in signs.items()
+    ]
+    row |= {"num_sources": 5, "target_duration": 2.0, "global_normalization_factor": 1.0}
     (tmp_path / "loud.json").write_text(json.dumps(row))
-    result = prepare_sources(tmp_path / "loud.json", tmp_path / "p", dataset_paths=corpora)
+    options = {"dataset_paths": corpora, "only_crops": only_crops}
+    result = prepare_sources(tmp_path / "loud.json", tmp_path / "p", **options)
     assert (result.written, result.refined) == (1, 1)
     ours, theirs = Mixer({}, prepared=tmp_path / "p")(parse_recipe(row)), Mixer(corpora)(parse_recipe(row))
-    assert np.abs(ours["mix"] - theirs["mix"]).max() <= STEP
-    assert prepare_sources(tmp_path / "loud.json", tmp_path / "p", dataset_paths=corpora).refined == 0
+    assert np.abs(ours["sources"] - theirs["sources"]).max() <= STEP
+    assert prepare_sources(tmp_path / "loud.json", tmp_path / "p", **options).refined == 0
 
 
 def test_archives_and_urls_too(metadata, corpora, mini, mini_mixes, tmp_path):

@@ -17,7 +17,7 @@ def make_clip(path, start=0, samples=1000, chunk_samples=1000, chunk=(0.0, 10.0)
     signal = np.linspace(-1, 1, samples, dtype=np.float32)
     stored, steps = encode(signal, "int16")
     errors = errors_of(signal, stored, steps)
-    return PreparedClip(path, *chunk, start, chunk_samples, 7, version, stored, steps, errors)
+    return PreparedClip(path, *chunk, start, chunk_samples, 7, version, errors.max(), stored, steps, errors)
 
 
 def make_index(folder, *shards):

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hive_datasets.fused import find_fused_scale
-from hive_datasets.prepared.samples import BLOCK, PAGE, checksums, decode, encode, errors_of, find_damage
+from hive_datasets.prepared.samples import BLOCK, PAGE, checksums, decode, encode, errors_of
 
 #: The way is set for a whole test, not for each example of it.
 BOTH_WAYS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -125,15 +125,19 @@ def test_a_quiet_clip_loses_nothing_when_brought_up():
 
 
 @pytest.mark.parametrize("sample_type", ["int16", "float32"])
-def test_a_changed_sample_or_step_is_found_in_its_page(sample_type):
+def test_whatever_is_changed_changes_the_checksum_of_its_page(sample_type):
     signal = np.random.default_rng(0).uniform(-1, 1, 2 * PAGE + 100).astype(np.float32)
     stored, steps = encode(signal, sample_type)
-    sums = checksums(stored, steps)
-    assert len(sums) == 3 and find_damage(stored, steps, sums) is None
-    changed = stored.copy()
-    changed[PAGE + 5] += 1
-    assert find_damage(changed, steps, sums) == 1
-    assert find_damage(changed[2 * PAGE :], steps if len(steps) == 1 else steps[2 * PAGE // BLOCK :], sums[2:]) is None
-    changed = steps.copy()
-    changed[-1] *= 2
-    assert find_damage(stored, changed, sums) == (2 if sample_type == "int16" else 0)
+    errors = errors_of(signal, stored, steps)
+    sums = checksums(stored, steps, errors, 5)
+    of_last = steps if len(steps) == 1 else steps[2 * PAGE // BLOCK :]
+    assert len(sums) == 3
+    assert checksums(stored[2 * PAGE :], of_last, errors[2 * PAGE // BLOCK :], 5).tolist() == [sums[2]]
+    changed = [values.copy() for values in (stored, steps, errors)]
+    changed[0][PAGE + 5] += 1
+    assert (checksums(changed[0], steps, errors, 5) != sums).tolist() == [False, True, False]
+    changed[1][-1] *= 2
+    assert (checksums(stored, changed[1], errors, 5) != sums)[-1]
+    changed[2][0] += 1
+    assert (checksums(stored, steps, changed[2], 5) != sums).tolist() == [True, False, False]
+    assert (checksums(stored, steps, errors, 6) != sums).all()

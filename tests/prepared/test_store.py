@@ -103,7 +103,7 @@ def test_what_is_lacking_is_read_from_the_originals(mini, mini_mixes, corpora, s
         assert np.abs(mixer(recipe)["mix"] - expected).max() <= STEP
     alone = Mixer({}, prepared=tmp_path)
     alone(first_of_train(mini))
-    with pytest.raises(SourceRootError, match=f"mixture .*The prepared sources in {tmp_path} lack it"):
+    with pytest.raises(SourceRootError, match=f"mixture .*Nor can it be read from the prepared sources in {tmp_path}"):
         [alone(recipe) for recipe in mini]
 
 
@@ -112,7 +112,7 @@ def test_errors_say_that_neither_has_it(mini, copy, shared, tmp_path):
     for file in copy.rglob("*.wav"):
         file.unlink()
     mixer = Mixer(copy, prepared=tmp_path / "p")
-    with pytest.raises(SourceNotFoundError, match=r"cannot be read from .* The prepared sources in .* lack it"):
+    with pytest.raises(SourceNotFoundError, match=r"cannot be read from .* Nor can it be read from the prepared"):
         [mixer(recipe) for recipe in mini]
 
 
@@ -121,10 +121,10 @@ def test_a_crop_outside_of_what_was_prepared_is_lacking(mini, corpora, tmp_path)
     source, length = recipe.sources[0], int(recipe.target_duration * 44100)
     (tmp_path / "one.json").write_text(recipe.to_json())
     prepare_sources(tmp_path / "one.json", tmp_path / "p", dataset_paths=corpora, only_crops=True)
-    prepared, out = PreparedSources(tmp_path / "p"), np.empty(length, np.float32)
-    assert prepared.read(source, length, 1.0, out)
-    assert not prepared.read(replace(source, crop_start_second=source.crop_start_second - 0.1), length, 1.0, out)
-    assert not prepared.read(replace(source, chunk_start_second=source.chunk_start_second + 1e-9), length, 1.0, out)
+    prepared = PreparedSources(tmp_path / "p")
+    assert prepared.find(source, length)
+    assert not prepared.find(replace(source, crop_start_second=source.crop_start_second - 0.1), length)
+    assert not prepared.find(replace(source, chunk_start_second=source.chunk_start_second + 1e-9), length)
 
 
 def test_damaged_samples_are_never_served(mini, mini_mixes, corpora, prepared_copy):
@@ -143,8 +143,14 @@ def test_each_page_is_compared_with_its_checksum_once(mini, corpora, shared, tmp
     import hive_datasets.prepared.store as store
 
     compared = []
-    find_damage = store.find_damage
-    monkeypatch.setattr(store, "find_damage", lambda *pages: compared.append(len(pages[2])) or find_damage(*pages))
+    checksums = store.checksums
+
+    def count(*arguments):
+        sums = checksums(*arguments)
+        compared.append(len(sums))
+        return sums
+
+    monkeypatch.setattr(store, "checksums", count)
     prepare_sources(shared / "mini" / "hub", tmp_path, dataset_paths=corpora)
     prepared = PreparedSources(tmp_path)
     source = next(s for r in mini for s in r.sources if r.target_duration == 4.0 and s.chunk_end_second >= 9.9)
@@ -152,7 +158,7 @@ def test_each_page_is_compared_with_its_checksum_once(mini, corpora, shared, tmp
     for crop, pages in ((0.0, [1]), (0.0, []), (7.6, [1]), (7.6, []), (0.0, [])):
         compared.clear()
         part = replace(source, crop_start_second=crop, crop_end_second=crop + 1.0)
-        assert prepared.read(part, len(out), 1.0, out)
+        prepared.read(prepared.find(part, len(out)), 1.0, out)
         assert compared == pages
 
 
@@ -182,6 +188,65 @@ def test_a_shard_that_is_missing_or_of_another_size_is_told_at_once(prepared_cop
         PreparedSourcesError, match=f"{file.name} (is missing|has .* bytes).*hive-datasets prepare again"
     ):
         Mixer(prepared=prepared_copy)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_index_or_shard_with_one_wrong_bit_is_never_served(mini, mini_mixes, corpora, prepared_copy, seed):
+    """Wherever it is: an error at once, or the samples of the originals."""
+    random = np.random.default_rng(seed)
+    file = prepared_copy / "index.arrow" if seed % 2 else shards(prepared_copy)[0]
+    data = bytearray(file.read_bytes())
+    position = random.integers(len(data) - 9000 if seed % 4 == 0 else 0, len(data))
+    data[position] ^= 1 << random.integers(8)
+    file.write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PreparedSourcesWarning)
+        try:
+            mixer = Mixer(corpora, prepared=prepared_copy)
+        except PreparedSourcesError as error:
+            assert "hive-datasets prepare again" in str(error) or "this version reads" in str(error)
+            return
+        for recipe, expected in zip(mini[:12], mini_mixes, strict=False):
+            assert np.abs(mixer(recipe)["mix"] - expected).max() <= STEP
+
+
+def test_what_is_too_coarse_for_a_mixture_is_read_from_the_original(mini, corpora, tmp_path):
+    """Of other metadata than was prepared for, with larger gains."""
+    recipe = next(r for r in mini if any("freesound" in source.path.lower() for source in r.sources))
+    (tmp_path / "one.json").write_text(recipe.to_json())
+    prepare_sources(tmp_path / "one.json", tmp_path / "p", dataset_paths=corpora)
+    louder = replace(recipe, sources=tuple(replace(s, applied_weight=s.applied_weight * 40) for s in recipe.sources))
+    with pytest.warns(
+        PreparedSourcesWarning, match=r"read from the original: for mixture .* it is stored too coarsely"
+    ):
+        ours = Mixer(corpora, prepared=tmp_path / "p")(louder)
+    assert np.abs(ours["mix"] - Mixer(corpora)(louder)["mix"]).max() <= STEP
+    alone = Mixer({}, prepared=tmp_path / "p")
+    alone(recipe)
+    with pytest.raises(SourceRootError, match=f"mixture {recipe.mix_id}"):
+        alone(louder)
+
+
+@pytest.mark.parametrize("loss", ["remove", "empty", "cut"])
+def test_a_shard_that_is_lost_while_it_is_open(mini, mini_mixes, corpora, prepared_copy, loss):
+    mixer = Mixer(corpora, prepared=prepared_copy)
+    for file in shards(prepared_copy):
+        data = file.read_bytes()
+        file.unlink()
+        if loss != "remove":
+            file.write_bytes(b"" if loss == "empty" else data[:1000])
+    with pytest.warns(PreparedSourcesWarning, match="cannot be read any more"):
+        np.testing.assert_array_equal(mixer(mini[0])["mix"], mini_mixes[0])
+
+
+def test_paths_may_be_relative_or_of_home(prepared_copy, monkeypatch):
+    monkeypatch.setenv("HOME", str(prepared_copy.parent))
+    monkeypatch.chdir(prepared_copy.parent)
+    opened = [find_prepared(name) for name in ("~/prepared", "prepared", str(prepared_copy))]
+    assert len(set(map(id, opened))) == 1
+    data = pickle.dumps(opened[1])
+    monkeypatch.chdir("/")
+    assert pickle.loads(data) is opened[0]
 
 
 def test_no_prepared_sources(tmp_path, prepared_copy):
@@ -272,8 +337,25 @@ def test_available_are_the_mixtures_that_they_hold(shared, corpora, tmp_path, ca
     alone = load(shared, streaming=True, dataset_paths=some, available_only=True).decode(False)
     assert both >= expected | {row["mix_id"] for row in alone}
     # of another rate they hold nothing
-    with pytest.warns(UserWarning, match="none of 48 mixtures"):
+    open_prepared.__globals__["_open_prepared"].cache_clear()
+    with (
+        pytest.warns(PreparedSourcesWarning, match="is prepared for 44100 Hz, not 16000"),
+        pytest.warns(UserWarning, match="none of 48 mixtures"),
+    ):
         assert not len(load(shared, cache_dir=cache, sampling_rate=16000, **options))
+
+
+def test_what_they_lack_is_skipped_without_roots(shared, corpora, tmp_path):
+    prepare_sources(shared / "mini" / "hub", tmp_path / "p", dataset_paths=corpora, num_sources=2, splits=["train"])
+    with pytest.warns(UserWarning, match="skipp"):
+        kept = list(load(shared, streaming=True, prepared=tmp_path / "p", on_error="skip"))
+    available = load(shared, streaming=True, prepared=tmp_path / "p", available_only=True).decode(False)
+    assert [row["mix_id"] for row in kept] == [row["mix_id"] for row in available]
+
+
+def test_prepared_must_be_a_place():
+    with pytest.raises(ValueError, match="prepared must be a folder or a URL"):
+        Mixer(prepared=True)
 
 
 def test_the_demo_has_none(demo, tmp_path, monkeypatch):

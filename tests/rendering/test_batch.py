@@ -1,6 +1,7 @@
 """Batches: what `Mixer` renders one by one."""
 
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -125,6 +126,36 @@ def test_what_cannot_be_read(mini, copy, make):
     assert all(len(column) == len(kept) for column in columns.values())
     with pytest.raises(SourceRootError, match="no source roots are configured"):  # which is no fault of a source
         make(on_error="skip")(mini[:1])
+
+
+def test_where_the_sources_are_is_taken_from_the_latest_load(shared, corpora, prepared, mini):
+    for options in ({"dataset_paths": corpora}, {"prepared": prepared}):
+        stream = rows(shared, **options).decode(False)
+        assert len(RenderMixtures()(list(stream.take(2)))["mix"]) == 2
+
+
+def test_one_row_is_no_batch(shared, corpora):
+    row = next(iter(rows(shared).decode(False)))
+    with pytest.raises(ValueError, match="this is one row"):
+        RenderMixtures(dataset_paths=corpora)(row)
+
+
+def test_a_batch_that_failed_does_not_write_into_the_next(mini, copy, monkeypatch):
+    render = RenderMixtures(dataset_paths=copy, num_threads=2, reuse=True)
+    expected = render(mini[30:34])["mix"].copy()
+    (copy / mini[20].sources[0].path).unlink()
+    render_one, never = render.mixer.render, threading.Event()
+
+    def wait(recipe, *arguments):
+        never.wait(0.2 if recipe is mini[21] else 0)  # till after the other has failed
+        render_one(recipe, *arguments)
+
+    monkeypatch.setattr(render.mixer, "render", wait)
+    with pytest.raises(SourceNotFoundError):
+        render(mini[20:22])
+    rendered = render(mini[30:34])["mix"]
+    never.wait(0.3)
+    np.testing.assert_array_equal(rendered, expected)
 
 
 def test_nothing_is_an_empty_batch(corpora):

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hive_datasets.preparation.precision import STEP, Contribution, find_coarse
+from hive_datasets.prepared.precision import STEP, Contribution, find_coarse
 from hive_datasets.prepared.samples import BLOCK
 
 

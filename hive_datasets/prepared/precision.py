@@ -1,4 +1,4 @@
-"""Which clips must be stored more finely, so that no mixture differs by more than one 16-bit step. Pure arithmetic.
+"""Which sources of a mixture are stored too coarsely, so that it could differ by more than one 16-bit step.
 
 A clip's error is at most half of its block's step, and a mixture's the sum of those of its sources, times their gains.
 Blocks of sources do not begin together, so for every block of the mixture the larger of the two errors that it can meet
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..prepared.samples import BLOCK, Signal
+from .samples import BLOCK, Signal
 
 #: One step of 16-bit audio.
 STEP = 2.0**-15
@@ -43,7 +43,7 @@ class Contribution:
 
 
 def find_coarse(sources: Sequence[Contribution], num_samples: int) -> list[int]:
-    """Which sources of a mixture of `num_samples` samples must be stored more finely: as few as will do.
+    """Which sources of a mixture of `num_samples` samples are stored too coarsely: as few as will do.
 
     Example:
         >>> loud, quiet = np.full(30, 0.8 * STEP), np.full(30, 0.1 * STEP)
