@@ -81,7 +81,7 @@ class PreparedSources:
         self._files = files
         self._shards: dict[int, _ShardData] = {}
         #: Of each page, 1 if it was found whole.
-        self._is_whole = np.zeros(self.index.num_pages, np.uint8)
+        self._is_whole = bytearray(self.index.num_pages)
         self._warned: set[str] = set()
 
     def __len__(self) -> int:
@@ -187,7 +187,7 @@ class PreparedSources:
                         f"{self.folder}/{shard.name} is damaged: clip {entry.row} is not what was prepared. "
                         "Mend it: hive-datasets prepare --verify, with the arguments as before."
                     )
-                self._is_whole[entry.page + first : entry.page + last] = 1
+                self._is_whole[entry.page + first : entry.page + last] = bytes([1]) * (last - first)
             return samples[start - begin : stop - begin], steps
         except SourceError:  # of a remote shard
             raise
@@ -200,7 +200,7 @@ class PreparedSources:
 
     def _is_checked(self, entry: Entry, start: int, stop: int) -> bool:
         """Whether samples `start` to `stop` of a clip were found to be whole."""
-        return bool(self._is_whole[entry.page + start // PAGE : entry.page + (stop - 1) // PAGE + 1].all())
+        return self._is_whole.find(0, entry.page + start // PAGE, entry.page + (stop - 1) // PAGE + 1) < 0
 
     def _check_original(self, path: str, entry: Entry, size_of: Callable[[str], int | None]) -> None:
         size = size_of(path)

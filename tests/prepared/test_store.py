@@ -216,9 +216,8 @@ def test_what_is_too_coarse_for_a_mixture_is_read_from_the_original(mini, corpor
     (tmp_path / "one.json").write_text(recipe.to_json())
     prepare_sources(tmp_path / "one.json", tmp_path / "p", dataset_paths=corpora)
     louder = replace(recipe, sources=tuple(replace(s, applied_weight=s.applied_weight * 40) for s in recipe.sources))
-    with pytest.warns(
-        PreparedSourcesWarning, match=r"read from the original: for mixture .* it is stored too coarsely"
-    ):
+    message = r"read from the original: for mixture .* it is stored too coarsely"
+    with pytest.warns(PreparedSourcesWarning, match=message):
         ours = Mixer(corpora, prepared=tmp_path / "p")(louder)
     assert np.abs(ours["mix"] - Mixer(corpora)(louder)["mix"]).max() <= STEP
     alone = Mixer({}, prepared=tmp_path / "p")
