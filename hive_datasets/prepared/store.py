@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import mmap
 import os
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from ..errors import PreparedSourcesError, PreparedSourcesWarning, SourceError
+from ..errors import HiveError, PreparedSourcesError, PreparedSourcesWarning
 from ..files import cache_folder, written_aside
 from ..recipe import Source
 from ..recipe.tables import crop_samples
@@ -114,13 +115,13 @@ class PreparedSources:
         # nearly always that will do: as if all the largest errors met
         if sum(error * abs(gain) for error, gain in zip(largest, gains, strict=True)) <= STEP:
             return []
-        chosen = [position for position, error in enumerate(largest) if error > 0]
-        contributions = [
-            Contribution(self.errors_of(excerpt.entry), excerpt.start, abs(gains[position]))
-            for position in chosen
-            if (excerpt := excerpts[position]) is not None
-        ]
-        return [chosen[coarse] for coarse in find_coarse(contributions, num_samples)]
+        chosen, contributions = [], []
+        for position, (excerpt, gain) in enumerate(zip(excerpts, gains, strict=True)):
+            if excerpt is not None and excerpt.entry.largest_error > 0:
+                with contextlib.suppress(PreparedSourcesError):  # which `read` will raise again
+                    contributions.append(Contribution(self.errors_of(excerpt.entry), excerpt.start, abs(gain)))
+                    chosen.append(position)
+        return [chosen[coarse] for coarse in find_coarse(contributions, num_samples)] if chosen else []
 
     def read(
         self,
@@ -168,7 +169,10 @@ class PreparedSources:
 
     def errors_of(self, entry: Entry) -> Signal:
         """By how much the samples of a clip differ from what was read at most, a number a block."""
-        return self._open(entry).read(entry.errors_offset, -(-entry.num_samples // BLOCK), _FLOAT32)
+        try:
+            return self._open(entry).read(entry.errors_offset, -(-entry.num_samples // BLOCK), _FLOAT32)
+        except (OSError, ValueError) as error:
+            raise self._explain(error, entry) from None
 
     def _load(self, entry: Entry, source: Source, start: int, stop: int) -> tuple[Stored, Signal]:
         """Samples `start` to `stop` of a clip, and all its steps; checked if that was not done before."""
@@ -189,14 +193,15 @@ class PreparedSources:
                     )
                 self._is_whole[entry.page + first : entry.page + last] = bytes([1]) * (last - first)
             return samples[start - begin : stop - begin], steps
-        except SourceError:  # of a remote shard
-            raise
         except (OSError, ValueError) as error:
-            if isinstance(error, PreparedSourcesError):
-                raise
-            name = self.index.shards[entry.shard][0]
-            message = f"{self.folder}/{name} cannot be read any more: {describe(error)}"
-            raise PreparedSourcesError(f"{message}. Mend it: run hive-datasets prepare again, as before.") from None
+            raise self._explain(error, entry) from None
+
+    def _explain(self, error: OSError | ValueError, entry: Entry) -> Exception:
+        """What to raise of a shard that is gone, or shorter than it was; errors of this library stay as they are."""
+        if isinstance(error, HiveError):
+            return error
+        message = f"{self.folder}/{self.index.shards[entry.shard][0]} cannot be read any more: {describe(error)}"
+        return PreparedSourcesError(f"{message}. Mend it: run hive-datasets prepare again, as before.")
 
     def _is_checked(self, entry: Entry, start: int, stop: int) -> bool:
         """Whether samples `start` to `stop` of a clip were found to be whole."""

@@ -236,6 +236,10 @@ def test_a_shard_that_is_lost_while_it_is_open(mini, mini_mixes, corpora, prepar
             file.write_bytes(b"" if loss == "empty" else data[:1000])
     with pytest.warns(PreparedSourcesWarning, match="cannot be read any more"):
         np.testing.assert_array_equal(mixer(mini[0])["mix"], mini_mixes[0])
+    recipe = next(r for r in mini if any("freesound" in source.path.lower() for source in r.sources))
+    louder = replace(recipe, sources=tuple(replace(s, applied_weight=s.applied_weight * 40) for s in recipe.sources))
+    with pytest.warns(PreparedSourcesWarning, match="cannot be read any more"):
+        np.testing.assert_array_equal(mixer(louder)["mix"], Mixer(corpora)(louder)["mix"])
 
 
 def test_paths_may_be_relative_or_of_home(prepared_copy, monkeypatch):
