@@ -126,6 +126,7 @@ def subprocess_environment(tmp_path):
 @pytest.fixture(scope="session")
 def s3():
     """An S3 server with an empty bucket "hive"."""
+    pytest.importorskip("moto")
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
