@@ -284,6 +284,27 @@ def test_files_of_others_are_let_alone_and_numbers_go_on(metadata, corpora, prep
     assert (prepared_copy / "shard-bar.arrow").read_text() == "mine"
 
 
+def test_the_shard_with_the_larger_number_is_the_later(metadata, copy, mini, tmp_path):
+    prepare_sources(metadata, tmp_path, dataset_paths=copy, sample_type="float32")
+    (tmp_path / "shard-00000.arrow").rename(tmp_path / "shard-99999.arrow")
+    path = mini[0].sources[0].path
+    frames, rate = soundfile.read(copy / path)
+    soundfile.write(copy / path, frames * 0.5, rate, subtype="PCM_16")
+    assert prepare_sources(metadata, tmp_path, dataset_paths=copy, sample_type="float32").written > 0
+    assert (tmp_path / "shard-100000.arrow").exists()
+    assert prepare_sources(metadata, tmp_path, dataset_paths=copy, sample_type="float32").written == 0
+
+
+def test_what_a_killed_run_left_is_removed(metadata, corpora, prepared_copy):
+    left = prepared_copy / ".shard-00009.arrow.x1y2.incomplete"
+    left.mkdir()
+    (left / "shard-00009.arrow").write_bytes(b"half")
+    prepare_sources(metadata, prepared_copy, dataset_paths=corpora, dry_run=True)
+    assert left.exists()
+    prepare_sources(metadata, prepared_copy, dataset_paths=corpora)
+    assert not left.exists()
+
+
 def test_what_float16_cannot_hold(mini, tmp_path):
     soundfile.write(tmp_path / "loud.wav", np.full(44100 * 5, 1e5), 44100, subtype="FLOAT")
     source = replace(mini[0].sources[0], path="c/loud.wav", chunk_start_second=0.0, chunk_end_second=4.0)
