@@ -101,7 +101,7 @@ class Mixer:
         if not isinstance(recipe, Recipe):
             recipe = parse_recipe(recipe)
         rate = self.sampling_rate or recipe.sample_rate
-        num_samples = int(recipe.target_duration * rate)
+        num_samples = recipe.num_samples(rate)
         sources = np.empty((recipe.num_sources, num_samples), dtype=np.float32)
         mix = np.empty(num_samples, dtype=np.float32)
         self.render(recipe, rate, mix, sources)
@@ -109,7 +109,7 @@ class Mixer:
 
     def render(self, recipe: Recipe, rate: int, mix: npt.NDArray[np.float32], sources: npt.NDArray[np.float32]) -> None:
         """Render a recipe into arrays, float32 of shape (T,) and (N, T), at `rate` in Hz."""
-        excerpts = self.find_prepared(recipe, rate, len(mix))
+        excerpts = self.find_excerpts(recipe, rate, len(mix))
         for number, (stem, source, excerpt) in enumerate(zip(sources, recipe.sources, excerpts, strict=True)):
             gain, is_first = self.gain_of(source, recipe), number == 0
             if excerpt is None or not self.read_prepared(excerpt, gain, stem, mix, is_first):
@@ -154,7 +154,7 @@ class Mixer:
                 location=location,
             ) from None
 
-    def find_prepared(self, recipe: Recipe, rate: int, num_samples: int) -> list[PreparedExcerpt | None]:
+    def find_excerpts(self, recipe: Recipe, rate: int, num_samples: int) -> list[PreparedExcerpt | None]:
         """Of each source of a recipe, where it is prepared; None where the original must be read."""
         prepared = self._prepared_at(rate)
         if prepared is None:

@@ -125,6 +125,10 @@ class Recipe:
         """The labels of the sources, in order."""
         return [source.label for source in self.sources]
 
+    def num_samples(self, sampling_rate: int) -> int:
+        """Its length in samples at a rate in Hz; truncated, as the authors do."""
+        return int(self.target_duration * sampling_rate)
+
     @classmethod
     def from_stored(cls, row: dict[str, Any]) -> Recipe:
         """Rebuild a recipe from `to_dict`'s result, without checking it again."""

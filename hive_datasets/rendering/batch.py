@@ -165,7 +165,7 @@ class RenderMixtures:
         if len(rates) > 1:
             raise ValueError(f"recipes of different rates, {sorted(rates)} Hz: say at which to render, sampling_rate=")
         rate = rates.pop() if rates else self.mixer.sampling_rate or 0
-        num_samples = np.array([int(recipe.target_duration * rate) for recipe in recipes], dtype=np.int64)
+        num_samples = np.array([recipe.num_samples(rate) for recipe in recipes], dtype=np.int64)
         num_sources = np.array([recipe.num_sources for recipe in recipes], dtype=np.int64)
         shape = (len(recipes), num_sources.max(initial=0), num_samples.max(initial=0))
         render = self._render_here if self._device_mixer is None else self._render_there
@@ -190,7 +190,7 @@ class RenderMixtures:
 
         def render(row: int) -> None:
             recipe = recipes[row]
-            length = int(recipe.target_duration * rate)
+            length = recipe.num_samples(rate)
             self.mixer.render(recipe, rate, mixes[row, :length], sources[row, : recipe.num_sources, :length])
             mixes[row, length:] = 0.0
             sources[row, : recipe.num_sources, length:] = 0.0
@@ -208,7 +208,7 @@ class RenderMixtures:
 
         def read(row: int) -> list[WeightedSignal]:
             recipe = recipes[row]
-            excerpts = self.mixer.find_prepared(recipe, rate, int(recipe.target_duration * rate))
+            excerpts = self.mixer.find_excerpts(recipe, rate, recipe.num_samples(rate))
             return [self._read(recipe, rate, row, column, excerpt) for column, excerpt in enumerate(excerpts)]
 
         mixer = cast(DeviceMixer, self._device_mixer)
@@ -226,7 +226,7 @@ class RenderMixtures:
     def _read(
         self, recipe: Recipe, rate: int, row: int, column: int, prepared: PreparedExcerpt | None
     ) -> WeightedSignal:
-        source, length = recipe.sources[column], int(recipe.target_duration * rate)
+        source, length = recipe.sources[column], recipe.num_samples(rate)
         gain = self.mixer.gain_of(source, recipe)
         if prepared is not None:
             stem = np.empty(length, np.float32)

@@ -316,6 +316,25 @@ def test_load_dataset_reads_them(shared, mini, mini_mixes, prepared, cache):
             assert np.abs(row["mixture"]["mix"] - by_id["train", row["mix_id"]]).max() <= STEP
 
 
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_in_dataloader_workers(shared, mini, mini_mixes, prepared, context):
+    torch = pytest.importorskip("torch")
+    by_id = {(r.split, r.mix_id): mix for r, mix in zip(mini, mini_mixes, strict=True)}
+    stream = load(shared, streaming=True, prepared=prepared)
+    loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context=context)
+    seen = set()
+    for row in loader:
+        seen.add(row["mix_id"])
+        assert np.abs(np.asarray(row["mixture"]["mix"]) - by_id["train", row["mix_id"]]).max() <= STEP
+    assert len(seen) == 48
+
+
+def test_mapping_in_processes(shared, prepared, cache):
+    dataset = load(shared, cache_dir=cache, prepared=prepared)
+    peaks = dataset.map(lambda row: {"peak": float(np.abs(row["mixture"]["mix"]).max())}, num_proc=2)["peak"]
+    np.testing.assert_allclose(peaks, 0.95, atol=1e-3)
+
+
 def test_they_are_no_part_of_the_cached_table(shared, corpora, prepared, cache):
     with_them = load(shared, cache_dir=cache, prepared=prepared)
     without = load(shared, cache_dir=cache, dataset_paths=corpora)
