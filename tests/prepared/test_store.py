@@ -412,6 +412,7 @@ def test_the_index_behind_a_url_is_fetched_once_for_each_version(s3, prepared_co
 
 def test_on_s3(mini, mini_mixes, s3, prepared):
     s3.put(str(prepared), "hive/whole", recursive=True)
+    s3.pipe("hive/whole/zold/shard-00000.arrow", b"something else in a folder of it")
     mixer = Mixer(prepared="s3://hive/whole")
     for recipe, expected in zip(mini[:10], mini_mixes, strict=False):
         assert np.abs(mixer(recipe)["mix"] - expected).max() <= STEP
