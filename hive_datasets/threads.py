@@ -37,53 +37,52 @@ def call_in_threads(
         [0, 1, 4, 9, 16]
     """
     shared = iter(items)
-    handed: queue.SimpleQueue[list[Result] | BaseException | None] = queue.SimpleQueue()
+    #: Filled by the threads themselves: what a queue hands over is lost if Ctrl-C comes just then.
     received: deque[Result] = deque()
+    #: True: there is more; None: a thread has ended; or the error that ended it.
+    news: queue.SimpleQueue[bool | BaseException | None] = queue.SimpleQueue()
     stopped = threading.Event()
 
     def work() -> None:
         done: list[Result] = []
         due = time.monotonic() + _HANDOVER_SECONDS
+        failure = None
         try:
             for item in shared:
                 done.append(function(item))
                 if len(done) >= _HANDOVER_RESULTS or time.monotonic() > due:
-                    handed.put(done)
+                    received.extend(done)
+                    news.put(True)
                     done, due = [], time.monotonic() + _HANDOVER_SECONDS
                 if stopped.is_set():
                     break
-            handed.put(done)
         except BaseException as error:
-            handed.put(done)
-            handed.put(error)
-        finally:
-            handed.put(None)
+            failure = error
+        received.extend(done)
+        news.put(failure)
 
-    def take(timeout: float | None = None) -> bool:
-        """Handle what the next thread hands over; whether that thread goes on."""
-        done = handed.get(timeout=timeout)
-        if isinstance(done, BaseException):
-            raise done
-        received.extend(done or ())
-        while received:  # what an interruption left, too
+    def handle_received() -> None:
+        while received:
             handle(received.popleft())
-        return done is not None
 
     # daemons: one that hangs does not keep the process from ending
-    for _ in range(jobs):
-        threading.Thread(target=work, daemon=True).start()
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
+    for thread in threads:
+        thread.start()
     working = jobs
     try:
         while working:
-            working -= not take()
+            told = news.get()
+            handle_received()
+            working -= told is not True
+            if isinstance(told, BaseException):
+                raise told
     except BaseException:
         stopped.set()
         end = time.monotonic() + _PATIENCE_SECONDS
-        try:
-            while working and time.monotonic() < end:
-                working -= not take(timeout=max(0.0, end - time.monotonic()))
-        except queue.Empty:
-            pass
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        handle_received()
         raise
 
 
