@@ -54,7 +54,7 @@ def contents(folder):
 
 
 def files(folder):
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != ".lock"}
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file() and file.name != ".lock"}
 
 
 def test_whole_chunks_resampled_as_the_reference_does(metadata, corpora, mini, tmp_path):
@@ -270,7 +270,8 @@ def test_an_interrupted_run_goes_on(metadata, corpora, tmp_path, subprocess_envi
     result = prepare_sources(metadata, broken, dataset_paths=corpora, shard_bytes=2_000_000)
     assert result.clips == 58 and result.written < 58
     prepare_sources(metadata, whole, dataset_paths=corpora, shard_bytes=2_000_000)
-    assert files(broken) == files(whole)  # nor is anything half-written left
+    assert files(broken) == files(whole)
+    assert not any(path.is_dir() for path in broken.iterdir())  # nor is anything half-written left
 
 
 def test_files_of_others_are_let_alone_and_numbers_go_on(metadata, corpora, prepared_copy):
