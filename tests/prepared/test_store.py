@@ -95,6 +95,13 @@ def test_floats_are_those_of_the_originals(mini, mini_mixes, corpora, shared, tm
         np.testing.assert_allclose(mixer(recipe)["mix"], expected, atol=1e-6)
 
 
+def test_half_floats_are_served_as_coarse_as_they_are(mini, mini_mixes, corpora, shared, tmp_path):
+    prepare_sources(shared / "mini" / "hub", tmp_path, dataset_paths=corpora, sample_type="float16")
+    mixer = Mixer({}, prepared=tmp_path)
+    for recipe, expected in zip(mini, mini_mixes, strict=True):
+        assert np.abs(mixer(recipe)["mix"] - expected).max() <= 20 * STEP
+
+
 def test_what_is_lacking_is_read_from_the_originals(mini, mini_mixes, corpora, shared, tmp_path):
     result = prepare_sources(shared / "mini" / "hub", tmp_path, dataset_paths=corpora, limit=5)
     assert 0 < result.clips < 58
