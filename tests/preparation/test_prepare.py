@@ -16,6 +16,7 @@ import soundfile
 from filelock import FileLock
 
 import hive_datasets.preparation.prepare as prepare_module
+import hive_datasets.preparation.target as target_module
 from hive_datasets import (
     MetadataUnavailableError,
     Mixer,
@@ -238,8 +239,8 @@ def test_a_lost_shard_is_made_again(metadata, corpora, mini, mini_mixes, prepare
 _PREPARE = """
 import itertools, sys
 from hive_datasets.cli.main import main
-from hive_datasets.preparation import prepare
-write, shards = prepare.write_shard, 0
+from hive_datasets.preparation import target
+write, shards = target.write_shard, 0
 def write_shard(clips, *arguments):
     global shards
     shards += 1
@@ -248,7 +249,7 @@ def write_shard(clips, *arguments):
     write(itertools.islice(clips, 1), *arguments)
     print("half a shard", flush=True)
     sys.stdin.readline()
-prepare.write_shard = write_shard
+target.write_shard = write_shard
 sys.exit(main(["prepare", *sys.argv[1:]]))
 """
 
@@ -353,7 +354,7 @@ def test_no_space(metadata, corpora, tmp_path, monkeypatch):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 def test_space_that_runs_out(metadata, corpora, tmp_path, monkeypatch):
     """What was whole stays."""
-    write = prepare_module.write_shard
+    write = target_module.write_shard
     calls = []
 
     def write_shard(clips, file, *arguments):
@@ -362,7 +363,7 @@ def test_space_that_runs_out(metadata, corpora, tmp_path, monkeypatch):
             file.symlink_to("/dev/full")
         return write(clips, file, *arguments)
 
-    monkeypatch.setattr(prepare_module, "write_shard", write_shard)
+    monkeypatch.setattr(target_module, "write_shard", write_shard)
     with pytest.raises(OSError, match="No space left on device"):
         prepare_sources(metadata, tmp_path, dataset_paths=corpora, shard_bytes=2_000_000)
     assert sorted(file.name for file in tmp_path.glob("shard*")) == ["shard-00000.arrow", "shard-00001.arrow"]
