@@ -15,18 +15,23 @@ from ._version import __version__
 from .demo import demo_folder
 from .errors import (
     AmbiguousSourceError,
+    BackendError,
     ChunkOutOfRangeError,
     EmptySourceError,
     HiveError,
     MetadataUnavailableError,
+    OntologyError,
+    OutputError,
     PreparedSourcesError,
     PreparedSourcesWarning,
     RecipeError,
+    RecordError,
     SourceError,
     SourceFormatError,
     SourceNotFoundError,
     SourceRootError,
     TruncatedSourceError,
+    UnknownLabelError,
     UnreadableSourceWarning,
     VariantSourceWarning,
 )
@@ -39,10 +44,12 @@ from .recipe import Recipe, Source, parse_recipe, read_recipes
 from .rendering import RenderMixtures
 from .skipping import skip_unreadable
 from .sources import Corpus, find_corpus, list_corpora
+from .subset import Subset
 from .verification import verify_sources
 
 __all__ = [
     "AmbiguousSourceError",
+    "BackendError",
     "ChunkOutOfRangeError",
     "Corpus",
     "EmptySourceError",
@@ -50,18 +57,23 @@ __all__ = [
     "MetadataUnavailableError",
     "Mixer",
     "Mixture",
+    "OntologyError",
+    "OutputError",
     "PreparedSources",
     "PreparedSourcesError",
     "PreparedSourcesWarning",
     "Recipe",
     "RecipeError",
+    "RecordError",
     "RenderMixtures",
     "Source",
     "SourceError",
     "SourceFormatError",
     "SourceNotFoundError",
     "SourceRootError",
+    "Subset",
     "TruncatedSourceError",
+    "UnknownLabelError",
     "UnreadableSourceWarning",
     "VariantSourceWarning",
     "__version__",

@@ -4,7 +4,12 @@
 
     HiveError
     ├── RecipeError (ValueError)              a row of metadata is not a valid recipe
+    ├── UnknownLabelError (ValueError)        no mixture has such a label
     ├── MetadataUnavailableError (OSError)    neither the Hub nor a local copy could be reached
+    ├── OntologyError (ValueError)            a file is no ontology, or has no such node
+    ├── RecordError (ValueError)              records to curate are not in a shape that is known
+    ├── BackendError                          a model cannot be loaded, or a server not be reached
+    ├── OutputError (OSError)                 files cannot be written, or others are in the way
     ├── PreparedSourcesError (OSError)        prepared sources are not there, or damaged, or for something else
     ├── SourceRootError (LookupError)         no folder is configured for a metadata path
     └── SourceError (OSError)                 a source file cannot give the audio that a recipe asks for
@@ -25,20 +30,27 @@ its message, and can be pickled, so that it arrives whole from a worker process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "AmbiguousSourceError",
+    "BackendError",
     "ChunkOutOfRangeError",
     "EmptySourceError",
     "HiveError",
     "MetadataUnavailableError",
+    "OntologyError",
+    "OutputError",
     "PreparedSourcesError",
     "PreparedSourcesWarning",
     "RecipeError",
+    "RecordError",
     "SourceError",
     "SourceFormatError",
     "SourceNotFoundError",
     "SourceRootError",
     "TruncatedSourceError",
+    "UnknownLabelError",
     "UnreadableSourceWarning",
     "VariantSourceWarning",
 ]
@@ -86,8 +98,38 @@ class RecipeError(HiveError, ValueError):
         self.field = field
 
 
+class UnknownLabelError(HiveError, ValueError):
+    """No mixture has such a label.
+
+    Attributes:
+        label: the label.
+        nearest: labels that the metadata has, the most alike first.
+    """
+
+    def __init__(self, message: str, *, label: str | None = None, nearest: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.label = label
+        self.nearest = nearest
+
+
 class MetadataUnavailableError(HiveError, OSError):
     """The metadata could be had neither from the Hub nor from a local copy."""
+
+
+class OntologyError(HiveError, ValueError):
+    """A file is no ontology, or an ontology has no such node."""
+
+
+class RecordError(HiveError, ValueError):
+    """Records to curate, or the configuration of steps, are not in a shape that is known."""
+
+
+class BackendError(HiveError):
+    """A model cannot be loaded, or a server cannot be reached: no record can be processed until that is mended."""
+
+
+class OutputError(HiveError, OSError):
+    """Files cannot be written: no space, no permission, or other files are in the way."""
 
 
 class PreparedSourcesError(HiveError, OSError):
@@ -182,3 +224,10 @@ class UnreadableSourceWarning(UserWarning):
 
 class VariantSourceWarning(UserWarning):
     """Files of a corpus are found under other names than the metadata's, by a known rule."""
+
+
+def describe(error: BaseException) -> str:
+    """An exception in a few words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -9,16 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from huggingface_hub import cached_assets_path, constants
 
-from .errors import HiveError
+from .errors import HiveError, describe
 
 
 @contextmanager
-def written_aside(target: str | os.PathLike[str]) -> Iterator[Path]:
+def written_aside(target: str | os.PathLike[str], or_keep: bool = False) -> Iterator[Path]:
     """A path to write a file or a folder to; it is renamed to `target` at the end, or removed after an error.
 
-    Where `target` is a folder that another process has finished in the meantime, that one stays.
+    Args:
+        target: its path in the end.
+        or_keep: whether a folder of that name stays if another process has finished it in the meantime.
 
     Example:
         >>> import tempfile
@@ -36,10 +39,40 @@ def written_aside(target: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             os.replace(aside / target.name, target)
         except OSError:
-            if not (target.is_dir() and (aside / target.name).is_dir()):
+            if not (or_keep and target.is_dir() and (aside / target.name).is_dir()):
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def locked(lock: Path, error: type[HiveError], doing: str) -> Iterator[None]:
+    """One process at a time.
+
+    Args:
+        lock: the file that is locked.
+        error: what is raised if another process has locked it, or it cannot be written.
+        doing: what the other process is doing, as in "writing into DIR".
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with locked(folder / "lock", HiveError, f"writing into {folder}"):
+        ...     "alone"
+        'alone'
+    """
+    held = FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=0)
+    except Timeout:
+        raise error(f"another process is {doing}") from None
+    except OSError as problem:
+        raise error(f"{lock.parent} cannot be written: {describe(problem)}") from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def cache_folder(name: str) -> Path:

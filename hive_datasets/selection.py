@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import operator
 from collections.abc import Collection
@@ -12,8 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .errors import UnknownLabelError
 from .recipe import RECIPE_SCHEMA
-from .recipe.tables import contains_label
+from .recipe.tables import contains_label, labels_of
+
+#: What stands for several values.
+_COLLECTIONS = (list, tuple, set, frozenset, range)
+#: Labels that an error offers.
+_NAMES_OFFERED = 5
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,10 @@ class Selection:
             of the metadata except `sources`.
         num_sources: a number of sources, or a list of such.
         labels: a label that at least one source has, or a list of such.
+        mix_ids: the mixtures to keep; None for all.
 
     Raises:
-        ValueError: no row could be chosen by `num_sources` or `labels`.
+        ValueError: no row could be chosen by `num_sources`, `labels` or `mix_ids`.
 
     Example:
         >>> Selection(num_sources=[2, 3], labels="Bark").allowed_num_sources
@@ -37,16 +45,20 @@ class Selection:
     filters: Any = None
     num_sources: int | Collection[int] | None = None
     labels: str | Collection[str] | None = None
+    mix_ids: Collection[str] | None = None
 
     def __post_init__(self) -> None:
-        allowed = self.num_sources if isinstance(self.num_sources, (list, tuple, set)) else [self.num_sources]
+        allowed = self.num_sources if isinstance(self.num_sources, _COLLECTIONS) else [self.num_sources]
         is_number = [isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in allowed]
         if self.num_sources is not None and not (is_number and all(is_number)):
             raise ValueError(f"num_sources must be a number of sources, or a list of such, not {self.num_sources!r}")
         labels = [self.labels] if isinstance(self.labels, str) else self.labels
-        is_list = isinstance(labels, (list, tuple, set))
+        is_list = isinstance(labels, _COLLECTIONS)
         if labels is not None and not (is_list and labels and all(isinstance(label, str) for label in labels)):
             raise ValueError(f"labels must be a label, or a list of such, not {self.labels!r}")
+        ids = self.mix_ids
+        if ids is not None and not (isinstance(ids, _COLLECTIONS) and ids and all(isinstance(i, str) for i in ids)):
+            raise ValueError(f"mix_ids must be a list of mix_ids, not {self.mix_ids!r}")
 
     @property
     def allowed_num_sources(self) -> set[int] | None:
@@ -54,6 +66,13 @@ class Selection:
         if self.num_sources is None:
             return None
         return {self.num_sources} if isinstance(self.num_sources, int) else set(self.num_sources)
+
+    @property
+    def allowed_labels(self) -> list[str] | None:
+        """The labels of which a mixture must have one; None for all."""
+        if self.labels is None:
+            return None
+        return [self.labels] if isinstance(self.labels, str) else list(self.labels)
 
     def row_filter(self) -> pc.Expression | None:
         """What `filters` and `num_sources` ask for, over columns with statistics; None for all."""
@@ -78,10 +97,10 @@ class Selection:
                 table = table.filter(row_filter)
             except pa.ArrowException as error:
                 raise explain_filters(error) from None
-        if self.labels is not None:
-            table = table.filter(
-                contains_label(table, [self.labels] if isinstance(self.labels, str) else list(self.labels))
-            )
+        if self.mix_ids is not None:
+            table = table.filter(pc.is_in(table.column("mix_id"), value_set=pa.array(self.mix_ids, pa.string())))
+        if self.allowed_labels is not None:
+            table = table.filter(contains_label(table, self.allowed_labels))
         return table
 
 
@@ -89,3 +108,19 @@ def explain_filters(error: pa.ArrowException) -> ValueError:
     """The error of filters that do not fit the metadata."""
     columns = ", ".join(f"{field.name} ({field.type})" for field in RECIPE_SCHEMA if field.name != "sources")
     return ValueError(f"filters do not fit the metadata, whose columns are {columns}: {str(error).splitlines()[0]}")
+
+
+def labels_in(table: pa.Table) -> list[str]:
+    """The labels of a table of `RECIPE_SCHEMA`, each once."""
+    found: list[str] = pc.unique(labels_of(table).flatten()).to_pylist()
+    return found
+
+
+def unknown_label(label: str, known: Collection[str], where: object) -> UnknownLabelError:
+    """The error of a label that no mixture has, with the names that it may be a slip of."""
+    by_folded = {name.casefold(): name for name in sorted(known)}
+    close = difflib.get_close_matches(label.casefold(), by_folded, n=_NAMES_OFFERED, cutoff=0.5)
+    inside = [folded for folded in by_folded if label.casefold() in folded and folded not in close]
+    nearest = [by_folded[folded] for folded in (close + inside)[:_NAMES_OFFERED]]
+    hint = f"Nearest: {', '.join(map(repr, nearest))}." if nearest else f"It has {len(known):,} others, none alike."
+    return UnknownLabelError(f"{where}: no mixture has the label {label!r}. {hint}", label=label, nearest=nearest)

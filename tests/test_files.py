@@ -28,11 +28,20 @@ def test_it_is_renamed_not_copied(tmp_path):
 
 def test_of_two_that_make_one_folder_the_first_stays(tmp_path):
     target = tmp_path / "folder"
-    with written_aside(target) as slow:
+    with written_aside(target, or_keep=True) as slow:
         slow.mkdir()
         (slow / "file").write_text("slow")
-        with written_aside(target) as fast:
+        with written_aside(target, or_keep=True) as fast:
             fast.mkdir()
             (fast / "file").write_text("fast")
     assert (target / "file").read_text() == "fast"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_two_wrote_is_not_lost_in_silence(tmp_path):
+    with pytest.raises(OSError, match="not empty"), written_aside(tmp_path / "folder") as slow:
+        slow.mkdir()
+        (slow / "file").touch()
+        with written_aside(tmp_path / "folder") as fast:
+            fast.mkdir()
+            (fast / "file").touch()

@@ -1,25 +1,153 @@
-"""Types of arguments."""
+"""Arguments that several commands have, and types of arguments."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args
 
 from datasets.utils.py_utils import convert_file_size_to_int
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from ..demo import demo_folder
+from ..mixing import Stems
+from ..subset import Subset
+
+
+def add_subset(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which mixtures of which metadata, and where the corpora are."""
+    group = parser.add_argument_group("which mixtures")
+    group.add_argument(
+        "metadata", metavar="METADATA", nargs="?", help="file, folder or URL; default: what load_dataset reads"
+    )
+    group.add_argument("--demo", action="store_true", help="the demo's mixtures, of generated sounds")
+    group.add_argument(
+        "--dataset-paths", metavar="PATHS", help="the corpora: JSON text, a JSON file, a folder, an archive or a URL"
+    )
+    group.add_argument("--split", action="append", metavar="SPLIT", help="only this split; may be repeated")
+    group.add_argument(
+        "--num-sources", action="append", metavar="N", type=parse_positive, help="only mixtures of N; may be repeated"
+    )
+    group.add_argument("--label", action="append", metavar="LABEL", help="only mixtures with it; may be repeated")
+    group.add_argument(
+        "--mix-ids", metavar="FILE", type=Path, help="only the mixtures that a text file lists, a mix_id a line"
+    )
+    available = group.add_mutually_exclusive_group()
+    available.add_argument("--available-only", action="store_true", help="only mixtures whose sources are all there")
+    available.add_argument(
+        "--available-list", metavar="FILE", help="only those that hive-verify-sources --write-index has listed"
+    )
+    group.add_argument("--limit", metavar="N", type=parse_positive, help="only the first N mixtures")
+
+
+def subset_of(options: argparse.Namespace, limit: int | None = None) -> Subset:
+    """The mixtures that such arguments ask for; `limit` where they say none."""
+    if options.demo and (options.metadata or options.dataset_paths):
+        raise argparse.ArgumentTypeError("--demo has metadata and sounds of its own: leave METADATA and PATHS out")
+    return Subset(
+        demo_folder() / "metadata" if options.demo else options.metadata,
+        splits=options.split,
+        num_sources=options.num_sources,
+        labels=options.label,
+        mix_ids=None if options.mix_ids is None else _read_lines(options.mix_ids),
+        available_only=options.available_list or options.available_only,
+        limit=options.limit or limit,
+    )
+
+
+def roots_of(options: argparse.Namespace) -> Any:
+    """Where such arguments say that the corpora are."""
+    return demo_folder() / "sources" if options.demo else options.dataset_paths
+
+
+def add_rendering(parser: argparse.ArgumentParser, stems: bool = True) -> None:
+    """Add the arguments that say how mixtures are rendered; `stems` if that can be chosen."""
+    group = parser.add_argument_group("how they are rendered")
+    group.add_argument("--sampling-rate", metavar="HZ", type=parse_rate, help="default: that of the metadata")
+    if stems:
+        group.add_argument(
+            "--stems",
+            choices=get_args(Stems),
+            default="scaled",
+            help="scaled: they sum to the mixture (default); unscaled: as the authors do, often beyond full scale",
+        )
+    group.add_argument("--prepared", metavar="DIR", help="prepared sources; default: those of HIVE_PREPARED")
+
+
+def rendering_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What such arguments say, and where the corpora are."""
+    return {
+        "sampling_rate": options.sampling_rate,
+        **({"stems": options.stems} if "stems" in options else {}),
+        "dataset_paths": roots_of(options),
+        # what the environment names is of other sources
+        "prepared": False if options.demo and options.prepared is None else options.prepared,
+    }
+
+
+def add_push(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say whether to upload."""
+    parser.add_argument(
+        "--name", metavar="REPO", help="what the card calls it in its code, if not the name of --push-to-hub"
+    )
+    parser.add_argument(
+        "--push-to-hub", metavar="REPO", type=parse_repository, help="upload it to this dataset repository: me/name"
+    )
+    parser.add_argument(
+        "--private",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether a new repository is private (default: yes)",
+    )
+
+
+def _read_lines(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()  # with a byte order mark or without
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{file} is no text: {error}") from None
+    found = [line for line in map(str.strip, lines) if line]
+    if not found:
+        raise argparse.ArgumentTypeError(f"{file} lists no mix_id")
+    return found
 
 
 def parse_positive(text: str) -> int:
     """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1, below 2**31")
+    return int(text)
+
+
+def parse_rate(text: str) -> int:
+    """A sampling rate in Hz."""
+    if not text.isdecimal() or not 1000 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no sampling rate in Hz, such as 16000")
+    return int(text)
+
+
+def parse_repository(text: str) -> str:
+    """The name of a repository of the Hub."""
+    try:
+        validate_repo_id(text)
+    except HFValidationError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a repository, such as me/name: {error}") from None
+    return text
+
+
+def parse_port(text: str) -> int:
+    """A port of TCP; 0 for any that is free."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a whole number up to 65535")
     return int(text)
 
 
 def parse_size(text: str) -> int:
     """A number of bytes: digits, or such as 500MB or 2GiB."""
-    if text.isdecimal():
-        return parse_positive(text)
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
     try:
         return int(convert_file_size_to_int(text))
     except ValueError:

@@ -6,6 +6,8 @@ Exit codes: 0 done, 1 an error in the data or on the way to it, 2 a mistake in t
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,14 +18,21 @@ from . import convert, prepare
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="hive-datasets", description="Tools for Hive's metadata and mixtures.")
+    parser = argparse.ArgumentParser(
+        prog="hive-datasets", description="Tools for Hive's metadata and mixtures, and for curating audio of your own."
+    )
     parser.add_argument("--version", action="version", version=f"hive-datasets {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    convert.add_command(commands)
-    prepare.add_command(commands)
+    for command in (convert, prepare):
+        command.add_command(commands)
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # labels may have what a terminal has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(options.run(options))
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     except (HiveError, OSError) as error:

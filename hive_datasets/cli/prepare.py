@@ -13,7 +13,7 @@ from ..preparation.prepare import LACKING_NAME, SHARD_BYTES, Lacking
 from ..prepared.samples import SAMPLE_TYPES
 from ..progress import no_progress, show_progress
 from ..sources import find_corpus
-from .arguments import parse_positive, parse_size
+from .arguments import add_subset, parse_positive, parse_rate, parse_size, roots_of, subset_of
 
 _DESCRIPTION = """\
 Decodes and resamples every chunk that mixtures need, once, for load_dataset("hive", prepared=DIR).
@@ -37,24 +37,11 @@ def add_command(commands: Any) -> None:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("metadata", metavar="METADATA", nargs="?", help="default: what load_dataset reads")
+    add_subset(parser)
     parser.add_argument("--out", metavar="DIR", required=True, help="where to")
     parser.add_argument(
-        "--sampling-rate", metavar="HZ", type=parse_positive, default=44100, help="to resample to (default: 44100)"
+        "--sampling-rate", metavar="HZ", type=parse_rate, default=44100, help="to resample to (default: 44100)"
     )
-    parser.add_argument(
-        "--dataset-paths", metavar="PATHS", help="JSON text, a JSON file, a folder, an archive or a URL"
-    )
-    parser.add_argument("--split", action="append", metavar="SPLIT", help="only this split; may be repeated")
-    parser.add_argument(
-        "--num-sources",
-        action="append",
-        metavar="N",
-        type=parse_positive,
-        help="only mixtures of N; may be repeated",
-    )
-    parser.add_argument("--label", action="append", metavar="LABEL", help="only mixtures with it; may be repeated")
-    parser.add_argument("--limit", metavar="N", type=parse_positive, help="only the first N mixtures")
     parser.add_argument("--only-crops", action="store_true", help="only the seconds in use, not whole chunks")
     parser.add_argument(
         "--sample-type",
@@ -93,14 +80,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _prepare(options: argparse.Namespace) -> int:
     result = prepare_sources(
-        options.metadata,
+        subset_of(options),
         options.out,
         sampling_rate=options.sampling_rate,
-        dataset_paths=options.dataset_paths,
-        splits=options.split,
-        num_sources=options.num_sources,
-        labels=options.label,
-        limit=options.limit,
+        dataset_paths=roots_of(options),
         only_crops=options.only_crops,
         sample_type=options.sample_type,
         jobs=options.jobs,

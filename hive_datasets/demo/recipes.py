@@ -66,7 +66,7 @@ def demo_folder() -> Path:
     name = hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()[:12]
     folder = cache_folder("demo") / name
     if not folder.is_dir():
-        with written_aside(folder) as aside:
+        with written_aside(folder, or_keep=True) as aside:
             write_sounds(aside / "sources")
             recipes = draw_recipes(aside / "sources")
             write_recipes([table_from_recipes(recipes)], ParquetWriter(aside / "metadata"))

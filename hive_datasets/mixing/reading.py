@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +22,7 @@ from ..errors import (
     SourceNotFoundError,
     TruncatedSourceError,
 )
+from ..interrupts import interrupts_held_back
 from ..recipe import Source
 from ..sources.catalogue import LocatedSource
 from ..sources.ranges import RangeFile
@@ -78,7 +76,7 @@ def read_frames(located: LocatedSource, source: Source, sampling_rate: int, star
             excerpt = plan_samples(source, header, sampling_rate, start, stop)
         except OutOfRangeError as error:
             raise ChunkOutOfRangeError(f"{error} (10 frames past the end are tolerated)") from None
-        return Reading(_to_mono(_read_frames(file, excerpt)), header, excerpt)
+        return Reading(to_mono(_read_frames(file, excerpt)), header, excerpt)
 
 
 @contextmanager
@@ -90,12 +88,13 @@ def open_source(located: LocatedSource) -> Iterator[soundfile.SoundFile]:
     """
     opened = located.open()
     if isinstance(opened, str):
-        with _open(opened) as file:
+        with open_file(opened) as file:
             yield file
         return
-    with _interrupts_held_back(opened):
+    # while bytes are waited for, which may take long, a `RangeFile` keeps the exception
+    with interrupts_held_back(unless=lambda: isinstance(opened, RangeFile) and opened.is_waiting):
         try:
-            with _open(opened) as file:
+            with open_file(opened) as file:
                 yield file
         except Exception:
             _raise_error_of(opened)  # what libsndfile saw was an early end
@@ -103,7 +102,12 @@ def open_source(located: LocatedSource) -> Iterator[soundfile.SoundFile]:
         _raise_error_of(opened)
 
 
-def _open(opened: str | RangeFile | io.BytesIO) -> _SourceFile:
+def open_file(opened: str | RangeFile | IO[bytes]) -> soundfile.SoundFile:
+    """A local path, or what can be read and sought, opened by libsndfile.
+
+    Raises:
+        SourceError: one of its kinds, which says why it cannot be.
+    """
     try:
         return _SourceFile(opened)
     except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError) as error:
@@ -113,33 +117,6 @@ def _open(opened: str | RangeFile | io.BytesIO) -> _SourceFile:
 def _raise_error_of(opened: RangeFile | io.BytesIO) -> None:
     if isinstance(opened, RangeFile) and opened.error is not None:
         raise opened.error from None
-
-
-@contextmanager
-def _interrupts_held_back(opened: RangeFile | io.BytesIO) -> Iterator[None]:
-    """Let Ctrl-C wait till the end: in a callback of libsndfile it would be lost, or take the process down.
-
-    But not while bytes are waited for, which may take long and keeps the exception.
-    """
-    previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(previous):
-        yield
-        return
-    held: list[tuple[int, FrameType | None]] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if isinstance(opened, RangeFile) and opened.is_waiting:
-            previous(number, frame)
-        else:
-            held.append((number, frame))
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-        if held:
-            previous(*held[0])
 
 
 class _SourceFile(soundfile.SoundFile):  # type: ignore[misc]
@@ -175,7 +152,7 @@ def _read_frames(file: soundfile.SoundFile, excerpt: Excerpt) -> npt.NDArray[Any
     return frames
 
 
-def _to_mono(frames: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def to_mono(frames: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """The mean over channels; of (n, channels), (n,). 16-bit integers are brought to the range -1 to 1."""
     channels = frames.shape[1]
     scale = (2**-15 if frames.dtype == np.int16 else 1.0) / channels
@@ -203,7 +180,7 @@ def resample(
     return signal[skip : skip + length]
 
 
-def _classify(opened: str | RangeFile | io.BytesIO, error: Exception) -> SourceError:
+def _classify(opened: str | RangeFile | IO[bytes], error: Exception) -> SourceError:
     """Why libsndfile cannot open it."""
     if isinstance(opened, str):
         if not os.path.exists(opened):

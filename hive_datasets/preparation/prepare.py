@@ -11,7 +11,7 @@ import functools
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,20 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import (
-    MetadataUnavailableError,
     PreparedSourcesError,
     SourceError,
     SourceRootError,
 )
 from ..files import written_aside
-from ..metadata_files import read_metadata
+from ..mixing import Mixer
 from ..mixing.reading import read_frames
 from ..prepared import PreparedSources, samples
 from ..prepared.samples import SAMPLE_TYPES, SampleType
 from ..prepared.shards import PreparedClip
 from ..progress import Progress, count_items, no_progress
-from ..selection import Selection
 from ..sources import Roots, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource
+from ..subset import Subset, as_subset
 from ..threads import map_in_threads
 from .clips import Clip, collect_clips, iterate_clips
 from .coarse import CoarseClips
@@ -82,16 +81,11 @@ class Preparation:
 
 
 def prepare_sources(
-    metadata: str | os.PathLike[str] | None,
+    mixtures: Subset | str | os.PathLike[str] | None,
     folder: str | os.PathLike[str],
     *,
     sampling_rate: int = 44100,
     dataset_paths: Any = None,
-    splits: Collection[str] | None = None,
-    num_sources: int | Collection[int] | None = None,
-    labels: str | Collection[str] | None = None,
-    filters: Any = None,
-    limit: int | None = None,
     only_crops: bool = False,
     sample_type: SampleType = "int16",
     jobs: int | None = None,
@@ -106,15 +100,10 @@ def prepare_sources(
     Shards appear when they are whole. Sources that cannot be read are listed in ``lacking.csv``.
 
     Args:
-        metadata: a file or folder of metadata, or its URL; None for what ``load_dataset("hive")`` reads.
+        mixtures: which, or the path or URL of metadata, of which all; None for what ``load_dataset("hive")`` reads.
         folder: where to.
         sampling_rate: rate in Hz to resample to.
         dataset_paths: where the corpora are, as `load_dataset` takes it.
-        splits: only mixtures of these.
-        num_sources: only mixtures of this many sources, or of one of these numbers.
-        labels: only mixtures with this label, or one of these.
-        filters: only these mixtures, as `load_dataset` takes it.
-        limit: only the first so many of them.
         only_crops: only the samples that their crops need, not whole chunks.
         sample_type: "int16" differs by at most one 16-bit step in any of these mixtures; "float32" by nothing;
             "float16" by 2**-12 of each sample.
@@ -135,7 +124,8 @@ def prepare_sources(
         >>> import tempfile
         >>> import hive_datasets
         >>> demo, folder = hive_datasets.demo_folder(), tempfile.mkdtemp()
-        >>> result = prepare_sources(demo / "metadata", folder, dataset_paths=demo / "sources", splits=["train"])
+        >>> subset = hive_datasets.Subset(demo / "metadata", splits=["train"])
+        >>> result = prepare_sources(subset, folder, dataset_paths=demo / "sources")
         >>> result.mixtures, result.clips == result.written, result.lacking
         (24, True, ())
         >>> mixer = hive_datasets.Mixer(prepared=folder)
@@ -146,28 +136,22 @@ def prepare_sources(
         raise ValueError(f"sampling_rate must be a positive number of Hz, not {sampling_rate!r}")
     if sample_type not in SAMPLE_TYPES:
         raise ValueError(f"sample_type must be one of {', '.join(SAMPLE_TYPES)}, not {sample_type!r}")
-    if (jobs is not None and jobs < 1) or (limit is not None and limit < 1) or shard_bytes < 1:
-        raise ValueError(f"jobs, limit and shard_bytes must be at least 1, not {jobs}, {limit}, {shard_bytes}")
+    if (jobs is not None and jobs < 1) or shard_bytes < 1:
+        raise ValueError(f"jobs and shard_bytes must be at least 1, not {jobs}, {shard_bytes}")
     if "://" in os.fspath(folder):
         raise ValueError(f"{folder} is a URL: prepare into a local folder, and upload that")
     if verify and dry_run:
         raise ValueError("verify and dry_run exclude each other: a dry run reads nothing")
     given: Roots | None = None if dataset_paths is None else parse_roots(dataset_paths)
-    selection = Selection(filters, num_sources, labels)
     run = _Run(
         target=Target(Path(folder).expanduser(), sampling_rate, sample_type),
-        tables=functools.partial(_read_tables, metadata, splits, selection, limit),
+        tables=functools.partial(as_subset(mixtures).tables, Mixer(given, sampling_rate, prepared=False)),
         catalogue=Catalogue(find_roots(given)),
         jobs=jobs or os.cpu_count() or 1,
         shard_bytes=shard_bytes,
         progress=progress,
     )
     run.collect(only_crops)
-    if not run.mixtures:
-        chosen = {"splits": splits, "num_sources": num_sources, "labels": labels, "filters": filters}
-        said = ", ".join(f"{name}={value!r}" for name, value in chosen.items() if value is not None)
-        where = metadata or "the metadata of Hive"
-        raise MetadataUnavailableError(f"{where}: there is no mixture{' with ' if said else ''}{said}")
     with run.target.opened(dry_run):
         run.plan(verify)
         if not dry_run:
@@ -175,19 +159,6 @@ def prepare_sources(
             run.refine()
             run.finish()
     return run.result
-
-
-def _read_tables(
-    metadata: str | os.PathLike[str] | None, splits: Collection[str] | None, selection: Selection, limit: int | None
-) -> Iterator[pa.Table]:
-    """The chosen mixtures."""
-    left = limit
-    for table in map(selection.apply, read_metadata(metadata, splits)):
-        yield table if left is None else table.slice(0, left)
-        if left is not None:
-            left -= len(table)
-            if left <= 0:
-                return
 
 
 @dataclass

@@ -11,15 +11,12 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from ..errors import HiveError, PreparedSourcesError, PreparedSourcesWarning
-from ..files import written_aside
+from ..errors import HiveError, PreparedSourcesError, PreparedSourcesWarning, describe
+from ..files import locked, written_aside
 from ..prepared import PreparedSources
 from ..prepared.index import NAME, ClipIndex, write_index
 from ..prepared.samples import SampleType
 from ..prepared.shards import DamagedShardError, PreparedClip, Shard, read_shard, write_shard
-from ..sources.ranges import describe
 
 
 class Target:
@@ -72,19 +69,10 @@ class Target:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise PreparedSourcesError(f"another process is preparing into {self.folder}") from None
-        except OSError as error:
-            raise PreparedSourcesError(f"{self.folder} cannot be written: {describe(error)}") from None
-        try:
+        with locked(self.folder / ".lock", PreparedSourcesError, f"preparing into {self.folder}"):
             for left in self.folder.glob(".*.incomplete"):  # by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
             yield
-        finally:
-            lock.release()
 
     def _load(self, set_aside: bool) -> None:
         for file in sorted(self.folder.glob("shard-*.arrow"), key=_number_of):

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from ..errors import HiveError, PreparedSourcesError, PreparedSourcesWarning
+from ..errors import HiveError, PreparedSourcesError, PreparedSourcesWarning, describe
 from ..files import cache_folder, written_aside
 from ..recipe import Source
 from ..recipe.tables import crop_samples
-from ..sources.ranges import RemoteBytes, describe, open_filesystem, version_of
+from ..sources.ranges import RemoteBytes, open_filesystem, version_of
 from .index import KEY, NAME, ClipIndex, Entry
 from .precision import STEP, Contribution, find_coarse
 from .samples import BLOCK, PAGE, Signal, Stored, checksums, decode

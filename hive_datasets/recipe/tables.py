@@ -82,6 +82,16 @@ def labels_of(table: pa.Table) -> pa.ListArray:
     return pa.ListArray.from_arrays(_offsets(pc.list_value_length(sources)), sources.flatten().field("label"))
 
 
+def prefixes_of(paths: pa.StringArray) -> pa.StringArray:
+    """The first component of each metadata path, which names its corpus.
+
+    Example:
+        >>> prefixes_of(pa.array(["AudioSet/a/b.flac", "c.wav"])).to_pylist()
+        ['AudioSet', 'c.wav']
+    """
+    return pc.replace_substring_regex(paths, "(?s)/.*", "")
+
+
 def crop_samples(table: pa.Table, sampling_rate: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """As `Source.crop_samples`, for all sources of a table of `RECIPE_SCHEMA`, one after the other: starts and ends."""
     sources = _combine(table.column("sources"))

@@ -44,8 +44,9 @@ class ParquetWriter:
 class ParquetFileWriter:
     """Writes tables of `RECIPE_SCHEMA` to one parquet file in the Hub's schema, with row groups of equal size."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, row_group_rows: int | None = None) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
+        self._row_group_rows = row_group_rows or ROW_GROUP_ROWS
         self._writer = pq.ParquetWriter(file, HUB_SCHEMA, compression="zstd", write_page_index=True)
         self._pending: list[pa.Table] = []
         self._rows = 0
@@ -54,8 +55,8 @@ class ParquetFileWriter:
         """Write the rows of a table."""
         self._pending.append(hub_from_table(table))
         self._rows += len(table)
-        while self._rows >= ROW_GROUP_ROWS:
-            self._flush(ROW_GROUP_ROWS)
+        while self._rows >= self._row_group_rows:
+            self._flush(self._row_group_rows)
 
     def close(self) -> None:
         """Write what is pending."""

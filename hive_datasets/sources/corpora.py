@@ -26,6 +26,9 @@ class Corpus:
         variants: the rules of `hive_datasets.sources.variants` by which its files may be named otherwise.
         never_in: folders whose files bear the same names and are other recordings.
         licence, homepage: where it comes from, and on which terms.
+        licence_id: the Hub's identifier of the licence; "other" if it has none.
+        may_be_shared: whether the licence lets others pass its audio on. Not so where it is for academic or
+            non-commercial research only, or where the licence is of annotations and the audio is of YouTube's videos.
         packaging: how it is packed for download.
     """
 
@@ -38,6 +41,8 @@ class Corpus:
     sampling_rate: int | None
     path: str
     licence: str
+    licence_id: str
+    may_be_shared: bool
     homepage: str
     packaging: str
     variants: tuple[str, ...]
@@ -82,3 +87,15 @@ def _frozen(value: Any) -> Any:
 
 def _fold(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).casefold()
+
+
+def title_of(path: str) -> str:
+    """The title of the corpus that a metadata path belongs to; of unknown ones, the path's first component.
+
+    Example:
+        >>> title_of("vggsound/wav/abc_000010.wav")
+        'VGGSound'
+    """
+    prefix = path.partition("/")[0]
+    corpus = find_corpus(prefix)
+    return corpus.title if corpus else prefix

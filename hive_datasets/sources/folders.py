@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from ..errors import SourceRootError
+from ..errors import SourceRootError, describe
 from .archives import is_archive_name
 from .index import Extent, Index, Scan
-from .ranges import describe
 
 #: A folder changed so shortly before its scan may change again without a newer time of modification.
 _RACE_SECONDS = 2.0

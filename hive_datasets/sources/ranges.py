@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import fsspec
 
-from ..errors import SourceError, SourceNotFoundError, SourceRootError
+from ..errors import SourceError, SourceNotFoundError, SourceRootError, describe
 from .blocks import BLOCK_SIZE, find_block_cache
 
 #: A request that fails is tried this often: connections break.
@@ -189,10 +189,3 @@ def version_of(info: dict[str, Any]) -> int:
     names = ("ETag", "etag", "Content-MD5", "blob_id", "xet_hash", "LastModified", "Last-Modified", "mtime", "created")
     said = [str(info[name]) for name in names if info.get(name) is not None]
     return zlib.crc32(repr(said).encode()) | 1 if said else 0
-
-
-def describe(error: BaseException) -> str:
-    """An exception in a few words."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

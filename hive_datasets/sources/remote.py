@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from urllib.parse import quote, unquote
 
-from ..errors import SourceRootError
+from ..errors import SourceRootError, describe
 from .index import Extent, Index, Scan
-from .ranges import RangeFile, RemoteBytes, describe, open_bytes, open_filesystem, version_of
+from .ranges import RangeFile, RemoteBytes, open_bytes, open_filesystem, version_of
 
 #: How long a listing of a remote folder is trusted, in seconds.
 LISTING_SECONDS = 24 * 3600.0

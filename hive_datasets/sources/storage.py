@@ -12,12 +12,12 @@ from typing import Protocol
 
 from filelock import FileLock
 
-from ..errors import HiveError, SourceError, SourceRootError
+from ..errors import HiveError, SourceError, SourceRootError, describe
 from ..files import cache_folder
 from .archives import ARCHIVE_SUFFIXES, TarStorage, ZipStorage, explain_archive
 from .folders import FolderStorage
 from .index import Extent, Index, Scan, write_index
-from .ranges import RangeFile, describe
+from .ranges import RangeFile
 from .remote import RemoteStorage
 from .roots import archive_protocol
 

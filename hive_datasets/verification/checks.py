@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from ..errors import EmptySourceError, SourceError, SourceNotFoundError
+from ..errors import EmptySourceError, SourceError, SourceNotFoundError, describe
 from ..mixing.planning import END_TOLERANCE
 from ..mixing.reading import SEEKABLE_SUBTYPES, open_source
 from ..sources.catalogue import LocatedSource
-from ..sources.ranges import describe
 
 #: How closely to look, the quickest first.
 LEVELS = ("exists", "header", "decode")

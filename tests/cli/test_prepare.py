@@ -73,7 +73,7 @@ def test_verify(arguments, tmp_path, capsys):
 
 def test_errors(arguments, tmp_path, capsys):
     assert main([*arguments, "--label", "no such label"]) == 1
-    assert "there is no mixture with labels=" in capsys.readouterr().err
+    assert "no mixture has the label 'no such label'" in capsys.readouterr().err
     assert main(arguments) == 0
     assert main([*arguments, "--sampling-rate", "16000"]) == 1
     assert "prepare into another folder" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from hive_datasets import (
     PreparedSourcesError,
     PreparedSourcesWarning,
     SourceRootError,
+    Subset,
     VariantSourceWarning,
     parse_recipe,
     prepare_sources,
@@ -108,7 +109,7 @@ def test_a_second_run_makes_nothing(metadata, corpora, tmp_path):
 
 
 def test_other_metadata_adds_what_it_needs(metadata, corpora, mini, tmp_path):
-    parts = [prepare_sources(metadata, tmp_path, dataset_paths=corpora, num_sources=n) for n in (2, 3)]
+    parts = [prepare_sources(Subset(metadata, num_sources=n), tmp_path, dataset_paths=corpora) for n in (2, 3)]
     assert sum(part.written for part in parts) < 58 and all(part.clips >= part.written for part in parts)
     rest = prepare_sources(metadata, tmp_path, dataset_paths=corpora)
     assert rest.clips == 58 and rest.written == 58 - sum(part.written for part in parts)
@@ -121,16 +122,8 @@ def test_other_metadata_adds_what_it_needs(metadata, corpora, mini, tmp_path):
     [({"splits": ["val"]}, 8), ({"num_sources": [2, 3], "splits": ["train"]}, 24), ({"limit": 10}, 10), ({}, 64)],
 )
 def test_choosing_mixtures(metadata, corpora, tmp_path, choice, count):
-    assert prepare_sources(metadata, tmp_path, dataset_paths=corpora, dry_run=True, **choice).mixtures == count
-
-
-def test_choosing_by_label_and_filter(metadata, corpora, mini, tmp_path):
-    label = mini[0].labels[0]
-    result = prepare_sources(metadata, tmp_path, dataset_paths=corpora, dry_run=True, labels=label)
-    assert result.mixtures == sum(label in recipe.labels for recipe in mini)
-    filters = [("global_normalization_factor", "<", 0.5)]
-    result = prepare_sources(metadata, tmp_path, dataset_paths=corpora, dry_run=True, filters=filters)
-    assert result.mixtures == sum(recipe.global_normalization_factor < 0.5 for recipe in mini)
+    subset = Subset(metadata, **choice)
+    assert prepare_sources(subset, tmp_path, dataset_paths=corpora, dry_run=True).mixtures == count
 
 
 def test_a_dry_run_tells_and_changes_nothing(metadata, corpora, tmp_path):
@@ -388,8 +381,6 @@ def test_another_rate_needs_another_folder(metadata, corpora, prepared_copy):
         {"sampling_rate": 1.5},
         {"sample_type": "int8"},
         {"jobs": 0},
-        {"limit": 0},
-        {"num_sources": 0},
     ],
 )
 def test_options_out_of_range(metadata, corpora, tmp_path, options):
@@ -418,8 +409,8 @@ def test_contradictions(metadata, corpora, tmp_path):
 
 
 def test_nothing_to_prepare(metadata, corpora, tmp_path):
-    with pytest.raises(MetadataUnavailableError, match="there is no mixture with labels='no such label'"):
-        prepare_sources(metadata, tmp_path / "p", dataset_paths=corpora, labels="no such label")
+    with pytest.raises(MetadataUnavailableError, match="there is no mixture with splits=\\['no such split'\\]"):
+        prepare_sources(Subset(metadata, splits=["no such split"]), tmp_path / "p", dataset_paths=corpora)
     with pytest.raises(SourceRootError, match="no source roots are configured"):
         prepare_sources(metadata, tmp_path / "p")
     assert not (tmp_path / "p").exists()

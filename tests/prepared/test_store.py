@@ -17,6 +17,7 @@ from hive_datasets import (
     PreparedSourcesWarning,
     SourceNotFoundError,
     SourceRootError,
+    Subset,
     load_dataset,
     prepare_sources,
 )
@@ -103,7 +104,7 @@ def test_half_floats_are_served_as_coarse_as_they_are(mini, mini_mixes, corpora,
 
 
 def test_what_is_lacking_is_read_from_the_originals(mini, mini_mixes, corpora, shared, tmp_path):
-    result = prepare_sources(shared / "mini" / "hub", tmp_path, dataset_paths=corpora, limit=5)
+    result = prepare_sources(Subset(shared / "mini" / "hub", limit=5), tmp_path, dataset_paths=corpora)
     assert 0 < result.clips < 58
     mixer = Mixer(corpora, prepared=tmp_path)
     for recipe, expected in zip(mini, mini_mixes, strict=True):
@@ -115,7 +116,7 @@ def test_what_is_lacking_is_read_from_the_originals(mini, mini_mixes, corpora, s
 
 
 def test_errors_say_that_neither_has_it(mini, copy, shared, tmp_path):
-    prepare_sources(shared / "mini" / "hub", tmp_path / "p", dataset_paths=copy, limit=1)
+    prepare_sources(Subset(shared / "mini" / "hub", limit=1), tmp_path / "p", dataset_paths=copy)
     for file in copy.rglob("*.wav"):
         file.unlink()
     mixer = Mixer(copy, prepared=tmp_path / "p")
@@ -293,7 +294,7 @@ def test_the_environment_names_them(mini, prepared, monkeypatch):
 
 def test_they_are_opened_once_and_anew_when_there_are_more(corpora, shared, tmp_path):
     options = {"dataset_paths": corpora}
-    prepare_sources(shared / "mini" / "hub", tmp_path, limit=3, **options)
+    prepare_sources(Subset(shared / "mini" / "hub", limit=3), tmp_path, **options)
     before = find_prepared(tmp_path)
     assert find_prepared(str(tmp_path)) is before
     prepare_sources(shared / "mini" / "hub", tmp_path, **options)
@@ -352,7 +353,8 @@ def test_they_are_no_part_of_the_cached_table(shared, corpora, prepared, cache):
 
 
 def test_available_are_the_mixtures_that_they_hold(shared, corpora, tmp_path, cache):
-    prepare_sources(shared / "mini" / "hub", tmp_path / "p", dataset_paths=corpora, num_sources=2, splits=["train"])
+    subset = Subset(shared / "mini" / "hub", num_sources=2, splits=["train"])
+    prepare_sources(subset, tmp_path / "p", dataset_paths=corpora)
     expected = {row["mix_id"] for row in load(shared, streaming=True, num_sources=2).decode(False)}
     options = {"available_only": True, "prepared": tmp_path / "p"}
     streamed = list(load(shared, streaming=True, **options))
@@ -375,7 +377,8 @@ def test_available_are_the_mixtures_that_they_hold(shared, corpora, tmp_path, ca
 
 
 def test_what_they_lack_is_skipped_without_roots(shared, corpora, tmp_path):
-    prepare_sources(shared / "mini" / "hub", tmp_path / "p", dataset_paths=corpora, num_sources=2, splits=["train"])
+    subset = Subset(shared / "mini" / "hub", num_sources=2, splits=["train"])
+    prepare_sources(subset, tmp_path / "p", dataset_paths=corpora)
     with pytest.warns(UserWarning, match="skipp"):
         kept = list(load(shared, streaming=True, prepared=tmp_path / "p", on_error="skip"))
     available = load(shared, streaming=True, prepared=tmp_path / "p", available_only=True).decode(False)

@@ -1,0 +1,158 @@
+"""Pictures of sound: waveforms and spectrograms as PNG."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import HiveError
+
+Signal = npt.NDArray[np.float32]
+Levels = npt.NDArray[np.uint8]
+
+_WINDOW = 1024  # samples of a spectrum
+_RANGE_DB = 80.0  # from the loudest to black
+_TOP_HZ = 16000.0
+#: What fits on a strip.
+_MAX_CHARACTERS = 90
+#: Pixels of a strip of `draw_strips`, and of the gap below it.
+STRIP_WIDTH, STRIP_HEIGHT, _GAP = 512, 88, 4
+
+
+def draw_strips(signals: Sequence[Signal], names: Sequence[str], sampling_rate: int) -> bytes:
+    """Spectrograms one below the other, each with its name, as one PNG, 512 pixels wide.
+
+    All on one scale: the loudest of the first signal is white, 80 dB below it is black; up to 16 kHz, spaced as the
+    ear does (mel, O'Shaughnessy 1987).
+
+    Args:
+        signals: float32 of shape (T,), the mixture first.
+        names: what to write on each.
+        sampling_rate: rate in Hz.
+
+    Raises:
+        HiveError: matplotlib is not installed.
+
+    Example:
+        >>> tone = np.sin(np.arange(44100, dtype=np.float32))
+        >>> draw_strips([tone, tone], ["mixture", "Tone"], 44100)[1:4]
+        b'PNG'
+    """
+    loudest = _spectrum(signals[0], STRIP_WIDTH).max(initial=0.0)
+    strips = [spectrogram(signal, sampling_rate, STRIP_WIDTH, STRIP_HEIGHT, loudest) for signal in signals]
+    gap = np.zeros((_GAP, STRIP_WIDTH), np.uint8)
+    picture = _to_image(np.concatenate([part for strip in strips for part in (strip, gap)][:-1]))
+    drawing = _import("PIL.ImageDraw").Draw(picture)
+    for number, name in enumerate(names):
+        text = name[:_MAX_CHARACTERS].encode("latin-1", "replace").decode("latin-1")  # which every font has
+        drawing.text((5, number * (STRIP_HEIGHT + _GAP) + 3), text, fill=255, stroke_width=2, stroke_fill=0)
+    return _to_png(picture)
+
+
+def draw_signal(signal: Signal, sampling_rate: int, loudest: float, width: int = 640) -> bytes:
+    """The waveform of a signal above its spectrogram, as PNG; on the scale of a signal that `loudest_of` is told of.
+
+    Raises:
+        HiveError: matplotlib is not installed.
+    """
+    parts = [waveform(signal, width, 56), spectrogram(signal, sampling_rate, width, 96, loudest)]
+    return _to_png(_to_image(np.concatenate(parts)))
+
+
+def loudest_of(signal: Signal, width: int = 640) -> float:
+    """The largest magnitude in the spectrogram of a signal."""
+    return float(_spectrum(signal, width).max(initial=0.0))
+
+
+def check_pictures() -> None:
+    """Make sure that pictures can be drawn.
+
+    Raises:
+        HiveError: matplotlib is not installed.
+    """
+    _palette()
+
+
+def spectrogram(signal: Signal, sampling_rate: int, width: int, height: int, loudest: float) -> Levels:
+    """Levels 0 to 255 of shape (height, width), high frequencies at the top.
+
+    Example:
+        >>> low, high = (np.sin(2 * np.pi * hz * np.arange(44100) / 44100).astype(np.float32) for hz in (200, 9000))
+        >>> [int(spectrogram(tone, 44100, 10, 64, 500.0)[:, 5].argmax()) for tone in (low, high)]
+        [58, 10]
+    """
+    spectrum = _spectrum(signal, width)
+    top = _to_mel(min(_TOP_HZ, sampling_rate / 2))
+    edges = _from_mel(np.linspace(0, top, height, endpoint=False))
+    first_bins = np.rint(edges * _WINDOW / sampling_rate).astype(int)
+    spectrum = spectrum[:, : round(_from_mel(top) * _WINDOW / sampling_rate)]
+    rows = np.maximum.reduceat(spectrum, first_bins, axis=1)  # so that no line falls between two rows
+    with np.errstate(divide="ignore"):
+        decibels = 20 * np.log10(rows.T[::-1] / max(loudest, 1e-9))
+    levels: Levels = np.clip((decibels / _RANGE_DB + 1) * 255, 0, 255).astype(np.uint8)
+    return levels
+
+
+def waveform(signal: Signal, width: int, height: int) -> Levels:
+    """The range of the samples of each column, at full scale -1 to 1: levels of shape (height, width), 0 or 200.
+
+    Example:
+        >>> waveform(np.array([0, 0.5, -1, -1], np.float32), 2, 5).tolist()
+        [[0, 0], [200, 0], [200, 0], [0, 0], [0, 200]]
+    """
+    if not len(signal):
+        return np.zeros((height, width), np.uint8)
+    bounds = np.linspace(0, len(signal), width + 1).astype(int)[:-1]
+    lowest, highest = np.minimum.reduceat(signal, bounds), np.maximum.reduceat(signal, bounds)
+    rows = np.arange(height)[:, None]
+    top, bottom = (np.rint((1 - np.clip(edge, -1, 1)) / 2 * (height - 1)) for edge in (highest, lowest))
+    levels: Levels = np.where((rows >= top) & (rows <= bottom), np.uint8(200), np.uint8(0))
+    return levels
+
+
+def _spectrum(signal: Signal, width: int) -> npt.NDArray[np.float32]:
+    """Magnitudes of shape (width, bins), one spectrum a column."""
+    padded = np.pad(signal, (_WINDOW // 2, _WINDOW))
+    starts = np.linspace(0, len(signal), width, endpoint=False).astype(int)
+    frames = padded[starts[:, None] + np.arange(_WINDOW)] * np.hanning(_WINDOW).astype(np.float32)
+    magnitudes: npt.NDArray[np.float32] = np.abs(np.fft.rfft(frames, axis=1)).astype(np.float32)
+    return magnitudes
+
+
+def _to_mel(hertz: Any) -> Any:
+    return 2595 * np.log10(1 + hertz / 700)
+
+
+def _from_mel(mel: Any) -> Any:
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
+def _to_image(levels: Levels) -> Any:
+    picture = _import("PIL.Image").fromarray(levels)
+    picture.putpalette(_palette())  # an index a pixel: a third of the bytes of colours
+    return picture
+
+
+def _to_png(picture: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+@functools.cache
+def _palette() -> bytes:
+    colours = _import("matplotlib").colormaps["magma"](np.arange(256), bytes=True)
+    return bytes(colours[:, :3].tobytes())
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise HiveError("pictures need matplotlib: pip install 'hive-datasets[plot]'") from None

@@ -1,0 +1,147 @@
+"""Which mixtures of which metadata: what everything that goes through many mixtures is given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from .availability import find_availability
+from .errors import MetadataUnavailableError
+from .metadata_files import read_metadata
+from .mixing import Mixer
+from .prepared.store import find_prepared
+from .recipe import Recipe
+from .recipe.tables import recipes_from_table
+from .selection import Selection, labels_in, unknown_label
+
+#: Names that an error lists.
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Mixtures of some metadata.
+
+    Args:
+        metadata: a file or folder of metadata, or its URL; None for what ``load_dataset("hive")`` reads.
+        splits: only mixtures of this, or of these ("val" is "validation").
+        num_sources: only mixtures of this many sources, or of one of these numbers.
+        labels: only mixtures with this label, or one of these.
+        filters: only these mixtures, as ``load_dataset("hive")`` takes it.
+        mix_ids: only these mixtures.
+        available_only: only mixtures that can be rendered, as ``load_dataset("hive")`` takes it.
+        limit: only the first so many of them.
+
+    Raises:
+        ValueError: no mixture could be chosen.
+
+    Example:
+        >>> import hive_datasets
+        >>> subset = Subset(hive_datasets.demo_folder() / "metadata", splits=["train"], num_sources=[2, 3], limit=5)
+        >>> [recipe.num_sources for recipe in subset.recipes()]
+        [2, 3, 2, 3, 2]
+    """
+
+    metadata: str | os.PathLike[str] | None = None
+    splits: str | Collection[str] | None = None
+    num_sources: int | Collection[int] | None = None
+    labels: str | Collection[str] | None = None
+    filters: Any = None
+    mix_ids: Collection[str] | None = None
+    available_only: bool | str | os.PathLike[str] = False
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and (not isinstance(self.limit, int) or self.limit < 1):
+            raise ValueError(f"limit must be a whole number of at least 1, not {self.limit!r}")
+        self.selection()
+
+    def selection(self) -> Selection:
+        """Which rows of a table are meant."""
+        return Selection(self.filters, self.num_sources, self.labels, self.mix_ids)
+
+    def recipes(self, mixer: Mixer | None = None) -> Iterator[Recipe]:
+        """The mixtures, as `Recipe`; arguments and errors as of `tables`."""
+        for table in self.tables(mixer):
+            yield from recipes_from_table(table)
+
+    def tables(self, mixer: Mixer | None = None) -> Iterator[pa.Table]:
+        """The mixtures in the order of the metadata, as tables of `RECIPE_SCHEMA`, none of which is empty.
+
+        Args:
+            mixer: knows where the sources are, for `available_only`; by default, where the configuration says.
+
+        Raises:
+            MetadataUnavailableError, RecipeError: the metadata cannot be read, or has no such mixtures.
+            UnknownLabelError: no mixture of these splits has one of the labels.
+            SourceRootError: `available_only`, and no roots are configured.
+        """
+        selection, availability, left, seen = self.selection(), self._availability(mixer), self.limit, _Seen(self)
+        for table in read_metadata(self.metadata, [self.splits] if isinstance(self.splits, str) else self.splits):
+            seen.note(table)
+            table = selection.apply(table)
+            seen.chosen += len(table)
+            if availability is not None and len(table):
+                table = table.filter(pa.array(availability.of(table)))
+            table = table.slice(0, left)
+            if len(table):
+                seen.given += len(table)
+                yield table
+            if left is not None:
+                left -= len(table)
+                if left == 0:
+                    return
+        seen.check()
+
+    def _availability(self, mixer: Mixer | None) -> Any:
+        if self.available_only in (None, False):
+            return None
+        mixer = mixer or Mixer()
+        return find_availability(self.available_only, mixer.roots, find_prepared(mixer.prepared), mixer.sampling_rate)
+
+
+class _Seen:
+    """What was seen of metadata, to say what it lacks."""
+
+    def __init__(self, subset: Subset) -> None:
+        self.subset = subset
+        self.labels: set[str] = set()
+        self.missing_ids = set(subset.mix_ids or ())
+        self.chosen = self.given = 0
+
+    def note(self, table: pa.Table) -> None:
+        """Look at a table of which nothing was left out yet."""
+        if self.subset.labels is not None:
+            self.labels.update(labels_in(table))
+        if self.missing_ids:
+            self.missing_ids.difference_update(table.column("mix_id").to_pylist())
+
+    def check(self) -> None:
+        """At the end of the metadata: raise an error if something that was asked for is not there."""
+        where = self.subset.metadata or "the metadata of Hive"
+        for label in self.subset.selection().allowed_labels or ():
+            if label not in self.labels:
+                raise unknown_label(label, self.labels, where)
+        if self.missing_ids:
+            names = sorted(self.missing_ids)
+            listed = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+            raise MetadataUnavailableError(
+                f"{where}: {len(names)} of {len(self.subset.mix_ids or ())} mix_ids are not there: {listed}"
+            )
+        if not self.chosen:
+            names = ["splits", "num_sources", "labels", "filters", "mix_ids"]
+            said = ", ".join(f"{name}={value!r}" for name in names if (value := getattr(self.subset, name)) is not None)
+            raise MetadataUnavailableError(f"{where}: there is no mixture{' with ' if said else ''}{said}")
+        if not self.given:
+            raise MetadataUnavailableError(
+                f"{where}: none of {self.chosen:,} mixtures can be rendered here. hive-verify-sources tells why."
+            )
+
+
+def as_subset(mixtures: Subset | str | os.PathLike[str] | None) -> Subset:
+    """A subset as it is; of the path or URL of metadata, all its mixtures."""
+    return mixtures if isinstance(mixtures, Subset) else Subset(mixtures)
