@@ -44,6 +44,7 @@ from .recipe import Recipe, Source, parse_recipe, read_recipes
 from .rendering import RenderMixtures
 from .skipping import skip_unreadable
 from .sources import Corpus, find_corpus, list_corpora
+from .statistics import Statistics, compute_statistics
 from .subset import Subset
 from .verification import verify_sources
 
@@ -71,12 +72,14 @@ __all__ = [
     "SourceFormatError",
     "SourceNotFoundError",
     "SourceRootError",
+    "Statistics",
     "Subset",
     "TruncatedSourceError",
     "UnknownLabelError",
     "UnreadableSourceWarning",
     "VariantSourceWarning",
     "__version__",
+    "compute_statistics",
     "demo_folder",
     "errors",
     "find_corpus",

@@ -1,0 +1,49 @@
+"""``hive-datasets stats``: labels, pairs of labels, corpora, SNRs and durations."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from ..files import written_aside
+from ..progress import no_progress, show_progress
+from ..statistics import compute_statistics
+from ..statistics.report import draw_statistics, format_statistics
+from .arguments import add_subset, parse_file, parse_positive, roots_of, subset_of
+
+_DESCRIPTION = """\
+Counts what mixtures are made of: labels and which of them occur together, corpora, SNRs, durations.
+
+No audio is read. The report goes to standard output, progress to standard error."""
+
+
+def add_command(commands: Any) -> None:
+    """Add the subcommand to `main`'s parser."""
+    parser = commands.add_parser(
+        "stats",
+        help="count labels, pairs of labels, corpora, SNRs, durations",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_subset(parser)
+    parser.add_argument("--format", choices=["table", "json"], default="table", help="of the report")
+    parser.add_argument("--top", metavar="N", type=parse_positive, default=20, help="rows of a table (default: 20)")
+    parser.add_argument("--picture", metavar="FILE", type=parse_file(".png"), help="draw it all as one picture")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Count, and say what was counted."""
+    found = compute_statistics(
+        subset_of(options), roots_of(options), progress=no_progress if options.quiet else show_progress
+    )
+    if options.picture is not None:  # before the report, of which a reader may take the head only
+        picture = draw_statistics(found)
+        with written_aside(options.picture) as aside:
+            aside.write_bytes(picture)
+        print(f"picture written to {options.picture}", file=sys.stderr)
+    print(json.dumps(found.to_dict(), indent=2) if options.format == "json" else format_statistics(found, options.top))
+    return 0
