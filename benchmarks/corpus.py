@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from hive_datasets import prepare_sources
+from hive_datasets import Subset, prepare_sources
 from hive_datasets.demo import sounds
 from hive_datasets.files import written_aside
 from hive_datasets.recipe import Recipe, Source, read_recipes
@@ -51,7 +51,7 @@ def make_prepared(folder: Path, sources: Path, metadata: Path) -> Path:
     """The folder of the prepared sources of some training mixtures; made if it is not there."""
     if not folder.is_dir():
         with written_aside(folder) as aside:
-            prepare_sources(metadata, aside, dataset_paths=sources, splits=["train"])
+            prepare_sources(Subset(metadata, splits=["train"]), aside, dataset_paths=sources)
     return folder
 
 
@@ -65,10 +65,15 @@ def make_tars(folder: Path, sources: Path, metadata: Path) -> Path:
                 if not chosen:
                     break
                 aside.mkdir(exist_ok=True)
-                with tarfile.open(aside / f"tar_{number:05d}.tar", "w") as tar:
-                    for row in chosen:
-                        _add_to_tar(tar, row, *render_mixture(sources, row))
+                write_tar(aside / f"tar_{number:05d}.tar", sources, chosen)
     return folder
+
+
+def write_tar(file: Path, sources: Path, rows: list[dict[str, Any]]) -> None:
+    """A tar of mixtures, by the reference algorithm and libsndfile."""
+    with tarfile.open(file, "w") as tar:
+        for row in rows:
+            _add_to_tar(tar, row, *render_mixture(sources, row))
 
 
 def _add_to_tar(tar: tarfile.TarFile, row: dict[str, Any], mix: Signal, stems: Signal) -> None:

@@ -35,6 +35,7 @@ from .errors import (
     UnreadableSourceWarning,
     VariantSourceWarning,
 )
+from .export import Export, Package, Preview, write_mixtures, write_package, write_preview
 from .features import Mixture, register_mixture
 from .loading import register_hive
 from .mixing import Mixer
@@ -54,15 +55,18 @@ __all__ = [
     "ChunkOutOfRangeError",
     "Corpus",
     "EmptySourceError",
+    "Export",
     "HiveError",
     "MetadataUnavailableError",
     "Mixer",
     "Mixture",
     "OntologyError",
     "OutputError",
+    "Package",
     "PreparedSources",
     "PreparedSourcesError",
     "PreparedSourcesWarning",
+    "Preview",
     "Recipe",
     "RecipeError",
     "RecordError",
@@ -90,6 +94,9 @@ __all__ = [
     "read_recipes",
     "skip_unreadable",
     "verify_sources",
+    "write_mixtures",
+    "write_package",
+    "write_preview",
 ]
 
 register_mixture()

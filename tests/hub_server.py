@@ -1,10 +1,11 @@
-"""A local server that speaks the part of the Hub's HTTP API by which a dataset repository is read.
+"""A local server that speaks the part of the Hub's HTTP API by which a dataset repository is read and written.
 
 Run as a module, it prints its address and serves until its standard input closes::
 
     python -m tests.hub_server REPO_ID FOLDER
 """
 
+import base64
 import hashlib
 import json
 import sys
@@ -18,12 +19,14 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class HubServer(LocalServer):
-    """Serves one dataset repository from a folder; counts what is asked for."""
+    """Serves one dataset repository from a folder, and writes what is committed into it; counts what is asked for."""
 
     def __init__(self, repo_id, folder):
         super().__init__(Handler)
         self.repo_id, self.folder = repo_id, Path(folder)
         self.requests = []
+        self.created = []  # what was asked for when a repository was made
+        self.objects = {}  # large files, by hash
 
     def files(self):
         return {str(file.relative_to(self.folder)): file for file in sorted(self.folder.rglob("*")) if file.is_file()}
@@ -44,11 +47,60 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self.route()
 
+    def do_PUT(self):
+        self.route()
+
+    def write(self, path, body):
+        """What is not just read: makes the repository, takes large files and commits."""
+        repo_id = self.server.repo_id
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            if f"{asked.get('organization')}/{asked['name']}" != repo_id or asked["type"] != "dataset":
+                return self.send_json({"error": "You don't have the rights to create it"}, 403)
+            self.server.created.append(asked)
+            return self.send_json({"url": f"{self.server.url}/datasets/{repo_id}"})
+        if path == "/api/validate-yaml":
+            return self.send_json({"errors": [], "warnings": []})
+        if path == f"/api/datasets/{repo_id}/preupload/main":
+            files = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(".parquet") else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(body)["files"]
+            ]
+            return self.send_json({"files": files})
+        if path == f"/datasets/{repo_id}.git/info/lfs/objects/batch":
+            objects = [
+                {**wanted, "actions": {"upload": {"href": f"{self.server.url}/lfs/{wanted['oid']}"}}}
+                for wanted in json.loads(body)["objects"]
+            ]
+            return self.send_json({"transfer": "basic", "objects": objects})
+        if path.startswith("/lfs/") and hashlib.sha256(body).hexdigest() == path[5:]:
+            self.server.objects[path[5:]] = body
+            return self.send_json({})
+        if path == f"/api/datasets/{repo_id}/commit/main":
+            for entry in map(json.loads, body.splitlines()):
+                value = entry["value"]
+                if entry["key"] == "header":
+                    continue
+                is_large = entry["key"] == "lfsFile"
+                content = self.server.objects[value["oid"]] if is_large else base64.b64decode(value["content"])
+                file = self.server.folder / value["path"]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            url = f"{self.server.url}/datasets/{repo_id}/commit/{COMMIT}"
+            return self.send_json({"success": True, "commitOid": COMMIT, "commitUrl": url})
+        return self.send_json({"error": f"no {path}"}, 404)
+
     def route(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append((self.command, path, self.headers.get("Range")))
         api = f"/api/datasets/{self.server.repo_id}"
+        if self.command in ("POST", "PUT") and "/paths-info/" not in path:
+            return self.write(path, body)
         if path == api or path.startswith(f"{api}/revision/"):
             if path != api and path.rsplit("/", 1)[1] not in {"main", COMMIT}:
                 return self.send_json({"error": "Revision not found"}, 404, {"X-Error-Code": "RevisionNotFound"})

@@ -1,0 +1,63 @@
+"""``hive-datasets package``: metadata as a dataset repository."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..export.hub import push_folder
+from ..export.package import ROWS_PER_SHARD, write_package
+from ..progress import no_progress, show_progress
+from .arguments import add_push, add_subset, parse_positive, roots_of, subset_of
+from .wording import count
+
+_DESCRIPTION = """\
+Writes metadata as a dataset repository for the Hub: parquet shards of each split, and a card made of the data.
+
+No audio, no code. load_dataset("hive", data_dir=DIR) and plain load_dataset(DIR) both read it.
+DIR appears when it is whole, and must not be there before, or be empty."""
+
+
+def add_command(commands: Any) -> None:
+    """Add the subcommand to `main`'s parser."""
+    parser = commands.add_parser(
+        "package",
+        help="make a Hub repository of metadata",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_subset(parser)
+    parser.add_argument("--out", metavar="DIR", required=True, help="where to")
+    parser.add_argument(
+        "--rows-per-shard",
+        metavar="N",
+        type=parse_positive,
+        default=ROWS_PER_SHARD,
+        help=f"mixtures of a file (default: {ROWS_PER_SHARD:,})",
+    )
+    parser.add_argument("--title", default="Mixtures", help="heading of the card")
+    parser.add_argument(
+        "--licence", metavar="ID", default="other", help="of the metadata, by the Hub's identifier (default: other)"
+    )
+    add_push(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the repository, and upload it if asked."""
+    result = write_package(
+        subset_of(options),
+        options.out,
+        rows_per_shard=options.rows_per_shard,
+        title=options.title,
+        name=options.name or options.push_to_hub,
+        licence=options.licence,
+        dataset_paths=roots_of(options),
+        progress=no_progress if options.quiet else show_progress,
+    )
+    size = f"{result.num_bytes / 1e6:,.1f} MB"
+    print(f"{count(result.mixtures, 'mixture')} in {count(result.files, 'parquet file')}, {size}, in {result.folder}")
+    if options.push_to_hub:
+        print(f"uploaded to {push_folder(result.folder, options.push_to_hub, options.private)}")
+    return 0

@@ -1,0 +1,87 @@
+"""``hive-datasets preview``: a few mixtures that play in the Hub's dataset viewer."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..export.hub import push_folder
+from ..export.preview import MIXTURES_PER_GROUP, write_preview
+from ..progress import no_progress, show_progress
+from .arguments import add_push, add_rendering, add_subset, parse_positive, rendering_of, subset_of
+from .wording import count
+
+_DESCRIPTION = """\
+Writes a folder that is ready for the Hub: parquet with players for mixtures and sources, and a card made of the data.
+
+The first mixtures of each split and number of sources are taken. Only corpora whose licence lets others pass their
+audio on are drawn on, unless you say --any-licence; the card says which are.
+DIR appears when it is whole, and must not be there before, or be empty.
+
+exit codes: 0 done, 1 some mixtures were left out, or an error, 2 a mistake in the command, 130 interrupted"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the subcommand to `main`'s parser."""
+    parser = commands.add_parser(
+        "preview",
+        help="make a preview for the Hub's dataset viewer",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_subset(parser)
+    add_rendering(parser, stems=False)
+    parser.add_argument("--out", metavar="DIR", required=True, help="where to")
+    parser.add_argument(
+        "--per-group",
+        metavar="N",
+        type=parse_positive,
+        default=MIXTURES_PER_GROUP,
+        help=f"mixtures of each split and number of sources (default: {MIXTURES_PER_GROUP})",
+    )
+    parser.add_argument(
+        "--audio",
+        choices=["auto", "flac", "wav", "mp3"],
+        default="auto",
+        help="auto (default): FLAC, or MP3 where that is more than the viewer shows",
+    )
+    parser.add_argument("--stem-columns", action="store_true", help="a column for each stem, not one of lists")
+    parser.add_argument(
+        "--any-licence", action="store_true", help="take all corpora: you say that you may pass their audio on"
+    )
+    parser.add_argument("--title", default="Hive preview", help="heading of the card")
+    parser.add_argument("--jobs", metavar="N", type=parse_positive, help="mixtures at once (default: one a core)")
+    add_push(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the preview, and upload it if asked."""
+    rendering = rendering_of(options)
+    result = write_preview(
+        subset_of(options),
+        options.out,
+        per_group=options.per_group,
+        audio=options.audio,
+        stem_columns=options.stem_columns,
+        any_licence=options.any_licence,
+        title=options.title,
+        name=options.name or options.push_to_hub,
+        jobs=options.jobs,
+        progress=no_progress if options.quiet else show_progress,
+        **rendering,
+    )
+    print(f"{count(result.mixtures, 'mixture')}, {result.num_bytes / 1e6:,.1f} MB, in {result.folder}")
+    if result.compressed:
+        print(f"{result.compressed:,} of them as MP3: as FLAC they are more than the viewer shows")
+    if result.restricted:
+        print(
+            f"Passed over: {count(result.restricted, 'mixture')}, which draw on {', '.join(result.restricted_corpora)}"
+            ", whose licence does not let others pass its audio on (--any-licence takes them)"
+        )
+    if result.skipped:
+        print(f"Left out: {count(len(result.skipped), 'mixture')}. The first: {result.skipped[0].reason}")
+    if options.push_to_hub:
+        print(f"uploaded to {push_folder(result.folder, options.push_to_hub, options.private)}")
+    return 1 if result.skipped else 0

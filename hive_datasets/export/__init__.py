@@ -1,0 +1,7 @@
+"""Mixtures as files for others: tars, parquet, folders, previews and metadata for the Hub."""
+
+from .package import Package, write_package
+from .preview import Preview, write_preview
+from .write import Export, write_mixtures
+
+__all__ = ["Export", "Package", "Preview", "write_mixtures", "write_package", "write_preview"]

@@ -1,0 +1,94 @@
+"""What holds the mixtures of a shard: a tar, a parquet file or a folder."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .columns import mixture_columns, mixture_row, write_parquet
+from .encoding import Encoding
+from .samples import Sample, describe_sample
+
+#: A row of a parquet file takes about so much beside its audio and the JSON of its recipe, in bytes.
+_ROW_BYTES = 500
+#: Copied into a tar at once: a whole file of audio.
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of container.
+
+    Attributes:
+        prefix, suffix: around the number of the shard in its file's name.
+        write: writes samples to a path, given their encoding, kind of stems, and rate in Hz, if all have one; in the
+            authors' names: ``{mix_id}.mix.wav``, ``.s1.wav``, ..., ``.json``.
+        is_exact: whether `size` is.
+        size: the bytes that files of these sizes take in it, a mixture each.
+    """
+
+    prefix: str
+    suffix: str
+    write: Callable[[Path, Iterator[Sample], Encoding, str, int | None], None]
+    size: Callable[[Iterable[list[int]]], int]
+    is_exact: bool
+
+    def file_name(self, number: int) -> str:
+        """The name of a shard.
+
+        Example:
+            >>> CONTAINERS["tar"].file_name(1)
+            'tar_00001.tar'
+        """
+        return f"{self.prefix}{number:05d}{self.suffix}"
+
+
+def _write_tar(path: Path, samples: Iterator[Sample], encoding: Encoding, stems: str, rate: int | None) -> None:
+    with tarfile.TarFile(path, "w", format=tarfile.PAX_FORMAT, copybufsize=_COPY_BYTES) as tar:
+        for sample in samples:
+            for name, data in _files_of(sample, encoding, stems):
+                member = tarfile.TarInfo(name)  # of 1970 and nobody: same mixtures, same bytes
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+def _write_folder(path: Path, samples: Iterator[Sample], encoding: Encoding, stems: str, rate: int | None) -> None:
+    path.mkdir()
+    for sample in samples:
+        for name, data in _files_of(sample, encoding, stems):
+            (path / name).write_bytes(data)
+
+
+def _write_parquet(path: Path, samples: Iterator[Sample], encoding: Encoding, stems: str, rate: int | None) -> None:
+    write_parquet(path, (mixture_row(sample, encoding) for sample in samples), mixture_columns(rate))
+
+
+def _files_of(sample: Sample, encoding: Encoding, stems: str) -> Iterator[tuple[str, bytes]]:
+    mix_id = sample.recipe.mix_id
+    for name, data in sample.audio.items():
+        yield f"{mix_id}.{name}.{encoding.format}", data
+    yield f"{mix_id}.json", describe_sample(sample.recipe, sample.sampling_rate, stems).encode()
+
+
+def _tar_size(mixtures: Iterable[list[int]]) -> int:
+    blocks = sum(2 + (size - 1) // tarfile.BLOCKSIZE for sizes in mixtures for size in sizes)
+    return -(-(blocks + 2) * tarfile.BLOCKSIZE // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+
+
+def _folder_size(mixtures: Iterable[list[int]]) -> int:
+    return sum(map(sum, mixtures))
+
+
+def _parquet_size(mixtures: Iterable[list[int]]) -> int:
+    return sum(sum(sizes) + _ROW_BYTES for sizes in mixtures)
+
+
+#: By what `write_mixtures` calls them.
+CONTAINERS = {
+    "tar": Container("tar_", ".tar", _write_tar, _tar_size, True),
+    "parquet": Container("part-", ".parquet", _write_parquet, _parquet_size, False),
+    "folder": Container("", "", _write_folder, _folder_size, True),
+}

@@ -1,0 +1,162 @@
+"""A mixture as it is written: the bytes of its audio, and what is known of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import RecipeError, SourceError, SourceRootError
+from ..given import LastGiven
+from ..mixing import Mixer, RenderedMixture, Stems
+from ..prepared.store import find_prepared
+from ..recipe import Recipe
+from ..sources import find_roots
+from .encoding import Encoding
+
+#: Longer mixtures are a fault of the metadata.
+_MAX_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A mixture, encoded.
+
+    Attributes:
+        recipe: its recipe.
+        sampling_rate: rate in Hz of its audio.
+        audio: the bytes of its files: "mix", then "s1", "s2", ... in the order of the recipe.
+        clipped: how many samples were beyond full scale.
+    """
+
+    recipe: Recipe
+    sampling_rate: int
+    audio: dict[str, bytes]
+    clipped: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Of its audio."""
+        return sum(map(len, self.audio.values()))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A mixture that could not be rendered, and why."""
+
+    split: str
+    mix_id: str
+    reason: str
+
+
+def describe_sample(recipe: Recipe, sampling_rate: int | None, stems: str) -> str:
+    """What lies beside the audio, as JSON: the authors' keys, and the whole recipe.
+
+    Example:
+        >>> import hive_datasets
+        >>> recipe = next(hive_datasets.read_recipes(hive_datasets.demo_folder() / "metadata" / "train"))
+        >>> facts = json.loads(describe_sample(recipe, None, "scaled"))
+        >>> facts["mix_id"], facts["speaker_num"], facts["sample_rate"], facts["labels"]
+        ('sample_00000000', 2, 44100, ['Engine', 'Clock'])
+        >>> hive_datasets.parse_recipe(facts["recipe"]) == recipe
+        True
+    """
+    facts: dict[str, Any] = {
+        "mix_id": recipe.mix_id,
+        "speaker_num": recipe.num_sources,
+        "sample_rate": sampling_rate or recipe.sample_rate,
+        "labels": recipe.labels,
+        "stems": stems,
+        "recipe": recipe.to_dict(),
+    }
+    return json.dumps(facts, ensure_ascii=False)
+
+
+def render_samples(
+    recipes: Iterable[Recipe], mixer: Mixer, encoding: Encoding, skip: Callable[[Skipped], Any] | None
+) -> Iterator[Sample]:
+    """Render and encode recipes.
+
+    Args:
+        recipes: what to render.
+        mixer: renders.
+        encoding: of the audio.
+        skip: told of each mixture that cannot be rendered; None to raise the error instead.
+
+    Raises:
+        SourceRootError: no roots are configured.
+        SourceError: a source cannot be read, if `skip` is None.
+    """
+    for recipe in recipes:
+        try:
+            rendered = render_mixture(recipe, mixer)
+        except (SourceError, SourceRootError) as error:
+            if skip is None or (isinstance(error, SourceRootError) and not error.configured):
+                raise
+            skip(Skipped(recipe.split, recipe.mix_id, error.message))
+            continue
+        yield encode_sample(recipe, rendered, encoding)
+
+
+def encode_sample(recipe: Recipe, rendered: RenderedMixture, encoding: Encoding) -> Sample:
+    """A rendered mixture, encoded."""
+    audio, clipped = {}, 0
+    signals = [("mix", rendered["mix"]), *((f"s{n}", stem) for n, stem in enumerate(rendered["sources"], start=1))]
+    for name, signal in signals:
+        audio[name], beyond = encoding.encode(signal, rendered["sampling_rate"])
+        clipped += beyond
+    return Sample(recipe, rendered["sampling_rate"], audio, clipped)
+
+
+def open_mixer(
+    dataset_paths: Any = None, prepared: Any = None, sampling_rate: int | None = None, stems: Stems = "scaled"
+) -> Mixer:
+    """A mixer of these options; where sources are is by default what the latest ``load_dataset("hive")`` was given."""
+    return Mixer(
+        LastGiven.roots if dataset_paths is None else dataset_paths,
+        sampling_rate,
+        stems,
+        LastGiven.prepared if prepared is None else prepared,
+    )
+
+
+def check_roots(mixer: Mixer) -> None:
+    """Make sure that a mixer has something to read, before anything is made for what it renders.
+
+    Raises:
+        SourceRootError: no roots are configured, nor prepared sources.
+    """
+    if find_prepared(mixer.prepared) is None:
+        find_roots(mixer.roots)
+
+
+def check_recipes(recipes: Iterable[Recipe], where: str) -> None:
+    """Make sure that mixtures of one shard can be files, and be told apart by their names.
+
+    Raises:
+        RecipeError: a mix_id is there twice, or cannot be the name of a file; or a mixture is longer than an hour.
+    """
+    seen = set()
+    for recipe in recipes:
+        if recipe.target_duration > _MAX_SECONDS:
+            problem = f"it is {recipe.target_duration:g} s long, which is more than an hour"
+        elif set(recipe.mix_id) & set("./\\\0") or len(recipe.mix_id.encode()) > 200:
+            problem = "it cannot name files, for which it must have neither '.' nor '/', and at most 200 bytes"
+        elif recipe.mix_id in seen:
+            problem = "it is there twice; do several metadata files hold the same mixtures?"
+        else:
+            seen.add(recipe.mix_id)
+            continue
+        raise RecipeError(f"{where}: mix_id {recipe.mix_id!r}: {problem}", where=where, mix_id=recipe.mix_id)
+
+
+def render_mixture(recipe: Recipe, mixer: Mixer) -> RenderedMixture:
+    """A mixture as audio; a `SourceError` if there are samples in it that are not numbers, which no format keeps."""
+    rendered = mixer(recipe)
+    if not np.isfinite(rendered["mix"]).all():
+        message = f"mixture {recipe.mix_id}: its samples are not numbers: a source's are not, or its gain is too large"
+        raise SourceError(message, mix_id=recipe.mix_id)
+    return rendered

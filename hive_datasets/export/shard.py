@@ -1,0 +1,159 @@
+"""Writing one shard, in whichever process."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import HiveError, OutputError, describe
+from ..files import written_aside
+from ..mixing import Mixer
+from ..recipe import Recipe
+from ..recipe.tables import recipes_from_table
+from .containers import Container
+from .encoding import Encoding
+from .plan import PlannedShard, Shard
+from .samples import Sample, Skipped, check_recipes, describe_sample, render_samples
+from .target import ShardRecord, Target, size_of
+
+#: Changes when the same recipes would be written differently.
+_FORMAT_VERSION = b"1"
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """Writes shards.
+
+    Attributes:
+        target: where to.
+        mixer: renders.
+        encoding: of the audio.
+        container: the kind of shard.
+        skips: whether mixtures that cannot be rendered are left out.
+    """
+
+    target: Target
+    mixer: Mixer
+    encoding: Encoding
+    container: Container
+    skips: bool
+
+    def name_of(self, shard: Shard) -> str:
+        """The path of a shard in the folder."""
+        return f"{shard.folder}/{self.container.file_name(shard.number)}"
+
+    def plan(self, shard: Shard) -> PlannedShard:
+        """What a shard will be called, made of, and about its size.
+
+        Raises:
+            RecipeError: its mixtures cannot be told apart by name.
+        """
+        name = self.name_of(shard)
+        recipes = recipes_from_table(shard.table)
+        check_recipes(recipes, name)
+        digest = hashlib.sha256(_FORMAT_VERSION)
+        sizes = []
+        for recipe in recipes:
+            facts = describe_sample(recipe, self.mixer.sampling_rate, self.mixer.stems).encode()
+            digest.update(facts)
+            audio = self.encoding.num_bytes(recipe.num_samples(self.mixer.sampling_rate or recipe.sample_rate))
+            sizes.append([audio] * (1 + recipe.num_sources) + [len(facts)])
+        return PlannedShard(name, digest.hexdigest(), self.container.size(sizes), len(recipes))
+
+    def write(self, shard: Shard, advance: Callable[[int], Any]) -> ShardRecord:
+        """Write a shard, if it is not there, and a record of it.
+
+        Args:
+            shard: its mixtures.
+            advance: told of bytes as they are written; in the end, of as many as were planned.
+
+        Raises:
+            OutputError: it cannot be written.
+            SourceRootError, SourceError: a mixture cannot be rendered, and is not to be skipped.
+        """
+        planned, recipes = self.plan(shard), recipes_from_table(shard.table)
+        before = self.target.find(planned)
+        if before is not None and self.skips and not self._can_add(before, recipes):
+            advance(planned.num_bytes)
+            return before
+        try:
+            return self._write(planned, recipes, before, advance)
+        except HiveError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"{self.target.folder / planned.name} cannot be written: {describe(error)}. The shards that were "
+                "finished are kept: see to it, and run it again to go on."
+            ) from None
+
+    def _write(
+        self,
+        planned: PlannedShard,
+        recipes: list[Recipe],
+        before: ShardRecord | None,
+        advance: Callable[[int], Any],
+    ) -> ShardRecord:
+        skipped: list[Skipped] = []
+        clipped: list[int] = []
+        told: list[int] = []
+
+        def count(samples: Iterator[Sample]) -> Iterator[Sample]:
+            for sample in samples:
+                yield sample
+                clipped.append(sample.clipped)
+                told.append(sample.num_bytes)
+                advance(sample.num_bytes)
+
+        def record(num_bytes: int) -> ShardRecord:
+            return ShardRecord(
+                name=planned.name,
+                recipes=planned.recipes,
+                num_bytes=num_bytes,
+                mixtures=len(clipped),
+                clipped_mixtures=sum(count > 0 for count in clipped),
+                clipped_samples=sum(clipped),
+                skipped=tuple((each.mix_id, each.reason) for each in skipped),
+            )
+
+        path = self.target.folder / planned.name
+        samples = count(render_samples(recipes, self.mixer, self.encoding, skipped.append if self.skips else None))
+        first = next(samples, None)
+        if first is None:  # what is there, of other mixtures, stays
+            advance(planned.num_bytes)
+            return record(0)
+        try:
+            with written_aside(path) as aside:
+                every = itertools.chain([first], samples)
+                self.container.write(aside, every, self.encoding, self.mixer.stems, self._rate_of(recipes))
+                if before is not None and {each.mix_id for each in skipped} - {mix_id for mix_id, _ in before.skipped}:
+                    raise _LossError
+                num_bytes = size_of(aside)
+                self.target.forget(planned.name)  # what it says will not be true in a moment
+                if path.is_dir():  # a folder takes no other's place
+                    shutil.rmtree(path)
+            self.target.record(record(num_bytes))
+        except _LossError:
+            assert before is not None
+            return before
+        finally:
+            advance(planned.num_bytes - sum(told))
+        return record(num_bytes)
+
+    def _rate_of(self, recipes: list[Recipe]) -> int | None:
+        """The rate in Hz of all mixtures; None if there are several."""
+        rates = {self.mixer.sampling_rate or recipe.sample_rate for recipe in recipes}
+        return rates.pop() if len(rates) == 1 else None
+
+    def _can_add(self, record: ShardRecord, recipes: list[Recipe]) -> bool:
+        """Whether some of what was skipped before can be rendered now."""
+        before = {mix_id for mix_id, _ in record.skipped}
+        missing = (recipe for recipe in recipes if recipe.mix_id in before)
+        return any(True for _ in render_samples(missing, self.mixer, self.encoding, lambda skipped: None))
+
+
+class _LossError(Exception):
+    """Made again, a shard would lack mixtures that it has: what could be read then cannot be now."""

@@ -1,0 +1,262 @@
+"""Rendering mixtures to files, in worker processes, so that an interrupted run goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import OutputError, SourceError
+from ..files import written_aside
+from ..mixing import Stems
+from ..progress import Progress, no_progress
+from ..subset import Subset, as_subset
+from ..workers import map_in_processes
+from .containers import CONTAINERS
+from .encoding import Encoding
+from .plan import PlannedShard, Shard, iterate_shards
+from .samples import Skipped, check_roots, open_mixer
+from .shard import ShardWriter
+from .target import ShardRecord, Target, parse_folder
+
+#: Mixtures of a tar of the authors.
+MIXTURES_PER_SHARD = 1000
+#: The list of mixtures that could not be rendered.
+SKIPPED_NAME = "skipped.csv"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        folder: where.
+        mixtures: how many are in the shards, kept ones included.
+        shards: how many shards there are.
+        kept: how many of them were there already.
+        num_bytes: size of all shards; of a dry run, of those that it would write: exact for WAV in tars or folders.
+        clipped_mixtures, clipped_samples: how many mixtures had samples beyond full scale, and how many samples.
+        skipped: the mixtures that could not be rendered.
+        others: shards that were written before into the same folders, and hold other mixtures.
+    """
+
+    folder: Path
+    mixtures: int
+    shards: int
+    kept: int
+    num_bytes: int
+    clipped_mixtures: int = 0
+    clipped_samples: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def write_mixtures(
+    mixtures: Subset | str | os.PathLike[str] | None,
+    folder: str | os.PathLike[str],
+    *,
+    to: Literal["tar", "parquet", "folder"] = "tar",
+    audio: Literal["wav", "flac"] = "wav",
+    subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = "PCM_16",
+    stems: Stems = "scaled",
+    sampling_rate: int | None = None,
+    dataset_paths: Any = None,
+    prepared: Any = None,
+    mixtures_per_shard: int = MIXTURES_PER_SHARD,
+    num_workers: int = 1,
+    on_error: Literal["skip", "raise"] = "skip",
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress = no_progress,
+) -> Export:
+    """Render mixtures to shards ``{split}/{n}mix/tar_00001.tar``, ..., in the authors' layout.
+
+    A shard appears when it is whole, and is kept by the next run if it was made of the same recipes. Two runs with
+    different numbers of workers write the same bytes.
+
+    Args:
+        mixtures: which, or the path or URL of metadata, of which all; None for what ``load_dataset("hive")`` reads.
+        folder: where to; new, empty, or written to before with the same options.
+        to: "tar" (members ``{mix_id}.mix.wav``, ``.s1.wav``, ..., ``.json``), "folder" (the same as files) or "parquet"
+            (a row a mixture, its audio as bytes).
+        audio: "wav" or "flac".
+        subtype: "PCM_16", "PCM_24" or, of WAV, "FLOAT". PCM is rounded; what is beyond full scale is clipped.
+        stems: "scaled", so that they sum to the mixture, or "unscaled", as the authors render them.
+        sampling_rate: rate in Hz to render at; None for the recipes'.
+        dataset_paths: where the corpora are; by default where the latest ``load_dataset("hive", ...)`` was told.
+        prepared: prepared sources; likewise.
+        mixtures_per_shard: how many.
+        num_workers: processes that render; with several, the calling script needs ``if __name__ == "__main__":``.
+        on_error: "skip" leaves out mixtures that cannot be rendered, and lists them in ``skipped.csv``; the next run
+            tries them again. "raise" ends at the first.
+        overwrite: whether shards that are there and were made of other recipes may be replaced.
+        dry_run: only tell what would be written.
+        progress: told how far it is.
+
+    Raises:
+        ValueError: an option is out of range.
+        MetadataUnavailableError, RecipeError, UnknownLabelError: the metadata cannot be read, or has no such mixtures.
+        SourceRootError: no roots are configured.
+        SourceError: a source cannot be read, if `on_error` is "raise"; or no mixture at all could be rendered.
+        OutputError: the folder holds something else, or shards of other recipes; it cannot be written; or there is not
+            enough space.
+
+    Example:
+        >>> import tempfile
+        >>> import hive_datasets
+        >>> demo = hive_datasets.demo_folder()
+        >>> subset = hive_datasets.Subset(demo / "metadata", splits=["train"])
+        >>> export = write_mixtures(subset, tempfile.mkdtemp(), dataset_paths=demo / "sources")
+        >>> export.mixtures, sorted(str(file.relative_to(export.folder)) for file in export.folder.glob("*/*/*.tar"))
+        (24, ['train/2mix/tar_00001.tar', 'train/3mix/tar_00001.tar', 'train/4mix/tar_00001.tar',
+        'train/5mix/tar_00001.tar'])
+    """
+    if to not in CONTAINERS:
+        raise ValueError(f"to must be one of {', '.join(CONTAINERS)}, not {to!r}")
+    if audio not in ("wav", "flac"):
+        raise ValueError(f"audio must be wav or flac, not {audio!r}")
+    if on_error not in ("skip", "raise"):
+        raise ValueError(f"on_error must be 'skip' or 'raise', not {on_error!r}")
+    if mixtures_per_shard < 1 or num_workers < 1:
+        raise ValueError(f"mixtures_per_shard and num_workers must be at least 1: {mixtures_per_shard}, {num_workers}")
+    encoding = Encoding(audio, subtype)
+    mixer = open_mixer(dataset_paths, prepared, sampling_rate, stems)
+    options = {
+        "to": to,
+        "audio": audio,
+        "subtype": subtype,
+        "stems": stems,
+        "sampling_rate": sampling_rate,
+        "mixtures_per_shard": mixtures_per_shard,
+    }
+    target = Target(parse_folder(folder), options)
+    target.check()
+    if not dry_run:
+        check_roots(mixer)
+    run = _Run(
+        as_subset(mixtures),
+        ShardWriter(target, mixer, encoding, CONTAINERS[to], on_error == "skip"),
+        mixtures_per_shard,
+        progress,
+    )
+    run.plan(overwrite)
+    if dry_run:
+        return run.expected()
+    with target.opened():
+        try:
+            run.write(num_workers)
+        finally:
+            target.remove_unfinished()
+        return run.finish()
+
+
+@dataclass
+class _Run:
+    subset: Subset
+    writer: ShardWriter
+    mixtures_per_shard: int
+    progress: Progress
+    planned: dict[str, PlannedShard] = field(default_factory=dict)
+    #: What was there before this run, and what is there now.
+    before: dict[str, ShardRecord] = field(default_factory=dict)
+    records: dict[str, ShardRecord] = field(default_factory=dict)
+
+    def plan(self, overwrite: bool) -> None:
+        """Find out what the shards will be, and which are there."""
+        replaced = []
+        with self.progress("planning", "mixtures", None) as advance:
+            for shard in self._iterate_shards():
+                planned = self.writer.plan(shard)
+                self.planned[planned.name] = planned
+                record = self.writer.target.find(planned)
+                if record is not None:
+                    self.before[planned.name] = record
+                elif self.writer.target.holds_others(planned):
+                    replaced.append(planned.name)
+                advance(planned.mixtures)
+
+        if replaced and not overwrite:
+            raise OutputError(
+                f"{self.writer.target.folder} holds {len(replaced):,} shards of other mixtures where these would go, "
+                f"{replaced[0]} first. Choose another folder, or let them be replaced: --overwrite (overwrite=True)."
+            )
+
+    def write(self, num_workers: int) -> None:
+        """Write the shards that are not there, and those that lack mixtures which can be rendered now."""
+        target = self.writer.target
+        todo = {name for name in self.planned if name not in self.before or self.before[name].skipped}
+        missing = sum(planned.num_bytes for name, planned in self.planned.items() if name not in self.before)
+        free = shutil.disk_usage(target.folder).free
+        if missing > free and self.writer.encoding.is_exact and self.writer.container.is_exact:
+            raise OutputError(
+                f"{target.folder} has {free / 1e6:,.0f} MB free, and {missing / 1e6:,.0f} MB are needed. Choose fewer "
+                "mixtures (--limit, --num-sources), FLAC, a lower rate, or another disk."
+            )
+        self.records = dict(self.before)
+        if not todo:
+            return
+        shards = (shard for shard in self._iterate_shards() if self.writer.name_of(shard) in todo)
+        with self.progress("rendering", "bytes", sum(self.planned[name].num_bytes for name in todo)) as advance:
+            for record in map_in_processes(self.writer.write, shards, min(num_workers, len(todo)), advance):
+                self.records[record.name] = record
+
+    def finish(self) -> Export:
+        """Write the list of what was skipped; returns what is there.
+
+        Raises:
+            SourceError: not one mixture could be rendered.
+        """
+        result = self.result()
+        file = result.folder / SKIPPED_NAME
+        if result.skipped and not result.mixtures:
+            raise SourceError(
+                f"not one of {len(result.skipped):,} mixtures could be rendered. The first: {result.skipped[0].reason}"
+            )
+        if not result.skipped:
+            file.unlink(missing_ok=True)
+            return result
+        with (
+            written_aside(file) as aside,
+            aside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out,
+        ):
+            rows = csv.writer(out)
+            rows.writerow(["split", "mix_id", "reason"])
+            rows.writerows([each.split, each.mix_id, each.reason] for each in result.skipped)
+        return result
+
+    def result(self) -> Export:
+        """What is there."""
+        records = [self.records[name] for name in self.planned if name in self.records]
+        return Export(
+            folder=self.writer.target.folder,
+            mixtures=sum(record.mixtures for record in records),
+            shards=sum(record.mixtures > 0 for record in records),
+            kept=sum(record == self.before.get(record.name) for record in records),
+            num_bytes=sum(record.num_bytes for record in records),
+            clipped_mixtures=sum(record.clipped_mixtures for record in records),
+            clipped_samples=sum(record.clipped_samples for record in records),
+            skipped=tuple(
+                Skipped(record.name.partition("/")[0], mix_id, reason)
+                for record in records
+                for mix_id, reason in record.skipped
+            ),
+            others=tuple(self.writer.target.list_others(set(self.planned))),
+        )
+
+    def expected(self) -> Export:
+        """What `write` would do."""
+        todo = [planned for name, planned in self.planned.items() if name not in self.before]
+        return Export(
+            self.writer.target.folder,
+            mixtures=sum(planned.mixtures for planned in self.planned.values()),
+            shards=len(self.planned),
+            kept=len(self.before),
+            num_bytes=sum(planned.num_bytes for planned in todo),
+        )
+
+    def _iterate_shards(self) -> Iterator[Shard]:
+        return iterate_shards(self.subset.tables(self.writer.mixer), self.mixtures_per_shard)
