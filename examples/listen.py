@@ -36,7 +36,8 @@ def main(folder: Path) -> None:
     print(f"{picture}: the mixtures and their stems")
     print()
     print("Each mixture was rendered from its recipe; each folder of stems sums to its mixture.")
-    print("Next: point dataset_paths to your copies of the corpora, and stream Hive itself:")
+    print("Next: hear the demo's mixtures on a page of their own (hive-datasets browse --demo), or point dataset_paths")
+    print("to your copies of the corpora, and stream Hive itself:")
     print('  load_dataset("hive", split="train", streaming=True, dataset_paths={"AudioSet": "/data/AudioSet", ...})')
 
 

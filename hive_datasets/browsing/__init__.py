@@ -1,0 +1,6 @@
+"""Listening to mixtures in a web browser."""
+
+from .collection import Collection
+from .server import BrowseServer
+
+__all__ = ["BrowseServer", "Collection"]

@@ -1,0 +1,80 @@
+"""``hive-datasets browse``: listen to mixtures in a web browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import webbrowser
+from typing import Any
+
+from ..browsing import BrowseServer, Collection
+from ..errors import HiveError, describe
+from ..export.samples import check_roots, open_mixer
+from ..mixing import Mixer
+from ..pictures import check_pictures
+from ..progress import count_items, no_progress, show_progress
+from .arguments import add_rendering, add_subset, parse_port, rendering_of, subset_of
+from .wording import count
+
+#: Mixtures that are browsed unless more are asked for.
+_LIMIT = 10_000
+_PORT = 8770
+
+_DESCRIPTION = f"""\
+Opens a page on which mixtures and their sources can be heard, seen, filtered, soloed and muted.
+
+Sound is rendered when it is played. The first {_LIMIT:,} mixtures are listed; --limit takes more or fewer, at 1 KB of
+memory each. Ctrl-C ends it."""
+
+
+def add_command(commands: Any) -> None:
+    """Add the subcommand to `main`'s parser."""
+    parser = commands.add_parser(
+        "browse",
+        help="listen to mixtures in a web browser",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_subset(parser)
+    add_rendering(parser)
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets others hear too (default: 127.0.0.1)"
+    )
+    parser.add_argument("--port", type=parse_port, default=_PORT, help=f"0 for any that is free (default: {_PORT})")
+    parser.add_argument("--no-open", action="store_true", help="do not open a web browser")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    check_pictures()
+    mixer = open_mixer(**rendering_of(options))
+    check_roots(mixer)
+    subset = subset_of(options, limit=_LIMIT)
+    progress = no_progress if options.quiet else show_progress
+    with progress("reading metadata", "mixtures", None) as advance:
+        collection = Collection(count_items(subset.tables(mixer), advance))
+    is_cut = options.limit is None and len(collection) == _LIMIT
+    note = f"The first {_LIMIT:,} mixtures; --limit lists more." if is_cut else ""
+    with _start_server(collection, mixer, options, note) as server:
+        print(f"{count(len(collection), 'mixture')} at {server.url}", flush=True)
+        if not options.quiet:
+            print("Ctrl-C ends it.", file=sys.stderr, flush=True)
+        if not options.no_open:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return 0
+    return 0
+
+
+def _start_server(collection: Collection, mixer: Mixer, options: argparse.Namespace, note: str) -> BrowseServer:
+    try:
+        return BrowseServer(collection, mixer, options.host, options.port, note)
+    except (OSError, ValueError) as error:
+        place = f"{options.host}, port {options.port}"
+        raise HiveError(
+            f"{place} cannot be listened at: {describe(error)}. --port 0 takes any port that is free"
+        ) from None
