@@ -39,6 +39,7 @@ from .export import Export, Package, Preview, write_mixtures, write_package, wri
 from .features import Mixture, register_mixture
 from .loading import register_hive
 from .mixing import Mixer
+from .ontology import Ontology
 from .preparation import prepare_sources
 from .prepared import PreparedSources
 from .recipe import Recipe, Source, parse_recipe, read_recipes
@@ -60,6 +61,7 @@ __all__ = [
     "MetadataUnavailableError",
     "Mixer",
     "Mixture",
+    "Ontology",
     "OntologyError",
     "OutputError",
     "Package",
