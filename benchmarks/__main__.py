@@ -1,4 +1,4 @@
-"""Everything in one run: ``python -m benchmarks [--only mixing|scale|metadata|verification] [--folder FOLDER]``."""
+"""Everything in one run: ``python -m benchmarks [--only PART] [--folder FOLDER]``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import datasets
 
-from . import metadata, mixing, scale, verification
+from . import curation, metadata, mixing, rendering, scale, statistics, verification
 from .corpus import make_corpus, make_prepared, make_tars
 from .ways import Corpus
 
@@ -26,12 +26,17 @@ def add_renditions(name: str, folder: Path, sources: Path, metadata: Path) -> Co
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=["mixing", "scale", "metadata", "verification"])
+    parser.add_argument("--only", choices=["mixing", "scale", "rendering", "metadata", "verification", "curation"])
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / ".data", help="for generated data, 6 GB")
     options = parser.parse_args()
     fast = "with" if importlib.util.find_spec("miniaudio") else "without"
     versions = f"datasets {datasets.__version__}, Python {platform.python_version()}, {fast} miniaudio"
     print(f"{os.cpu_count()} cores, {platform.machine()}, {versions}")
+    if options.only in (None, "curation"):
+        curation.measure_chunks(options.folder)
+        curation.measure_memory(options.folder)
+    if options.only == "curation":
+        raise SystemExit
     corpus = make_corpus(options.folder)
     generated = add_renditions("generated corpus", options.folder, corpus / "sources", corpus / "metadata")
     if options.only in (None, "mixing"):
@@ -42,7 +47,10 @@ if __name__ == "__main__":
         scale.measure_prepare(options.folder, generated)
         scale.measure_rows(options.folder, generated)
         scale.measure_memory(options.folder, generated)
+    if options.only in (None, "rendering"):
+        rendering.measure_tars(options.folder)
     if options.only in (None, "metadata"):
+        statistics.measure_statistics(options.folder, corpus)
         metadata.measure_import()
         metadata.measure_first_example(options.folder, corpus)
         metadata.measure_convert(options.folder, corpus)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import HiveError, SourceRootError
-from . import browse, convert, package, prepare, preview, render, stats
+from . import browse, convert, curate, package, prepare, preview, render, stats
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"hive-datasets {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (browse, stats, convert, prepare, render, preview, package):
+    for command in (browse, stats, convert, prepare, render, preview, package, curate):
         command.add_command(commands)
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # labels may have what a terminal has not

@@ -1,0 +1,302 @@
+"""Steps of curation, one after the other, with a reason for every record that is dropped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import pyarrow as pa
+from datasets import Audio, Dataset, Features, IterableDataset
+
+from ..errors import HiveError, RecordError
+from .clips import END, ORIGINAL_END, ORIGINAL_PATH, ORIGINAL_START, START, name_of
+from .labels import LABELS_TYPE
+from .records import Records, read_records
+from .steps import FAILURES, Batch, Reason, Record, Step, batch_of, labels_of, missing_column, records_of
+
+#: The columns that say by which step a record was dropped, and why; empty if it is kept.
+DROPPED_BY, REASON, DETAIL = "dropped_by", "reason", "detail"
+#: Where a record is from, and what each step made of its labels, with which model.
+PROVENANCE = "provenance"
+#: Clips that a step is handed at once, so that memory does not grow with the number of records.
+_CLIPS_AT_ONCE = 64
+PROVENANCE_TYPE = pa.struct(
+    {
+        "file": pa.string(),
+        "start_second": pa.float64(),
+        "end_second": pa.float64(),
+        "steps": pa.list_(
+            pa.struct(
+                {
+                    "step": pa.string(),
+                    "labels_before": LABELS_TYPE,
+                    "labels_after": LABELS_TYPE,
+                    "model": pa.string(),
+                    "version": pa.string(),
+                }
+            )
+        ),
+    }
+)
+
+
+#: Where a record stands: which of the records, which chunk of it.
+Place: TypeAlias = tuple[int, ...]
+
+
+@dataclass
+class StepCount:
+    """What a step did.
+
+    Attributes:
+        taken: how many records came to it.
+        kept: how many left it: of `Chunk`, chunks.
+        dropped: how many were dropped, by reason.
+    """
+
+    taken: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: StepCount) -> None:
+        """Count another's too."""
+        self.taken += other.taken
+        self.kept += other.kept
+        for reason, number in other.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + number
+
+
+class Processed(NamedTuple):
+    """Records after all steps.
+
+    Attributes:
+        records: all, with `DROPPED_BY`, `REASON`, `DETAIL` and `PROVENANCE`; dropped ones as they came to that step.
+        counts: by step, in the steps' order.
+    """
+
+    records: list[Record]
+    counts: dict[str, StepCount]
+
+
+class Reasoned(NamedTuple):
+    """A dataset after curation.
+
+    Attributes:
+        kept: the records that all steps kept.
+        rejects: those that were dropped, with the columns ``dropped_by``, ``reason`` and ``detail``.
+        counts: how many by step and reason; None of a stream, which nobody has read yet.
+    """
+
+    kept: Dataset | IterableDataset
+    rejects: Dataset | IterableDataset
+    counts: dict[tuple[str, str], int] | None
+
+
+@dataclass(frozen=True)
+class CurationPipeline:
+    """Steps, one after the other.
+
+    Called with a batch, as by ``map(pipeline, batched=True)``, it drops nothing: dropped records stay, with the columns
+    ``dropped_by``, ``reason`` and ``detail``, which are empty for kept ones. `with_reasons` takes them apart. `run`
+    (in `hive_datasets.curation`) writes a folder, and goes on where it was interrupted.
+
+    Args:
+        steps: `Chunk`, `SingleEvent`, ..., in their order.
+        on_error: "reject" drops a record that cannot be read or answered about, with a reason; "raise" ends. A model
+            that cannot be loaded, or a server that is down, always ends.
+
+    Raises:
+        TypeError: one of them is no step.
+        ValueError: there are none, or `on_error` is neither.
+        RecordError: a record's labels are no text.
+        BackendError: a model cannot be loaded, or a server not be reached.
+
+    Example:
+        >>> from hive_datasets.curation import Chunk, SingleLabel
+        >>> pipeline = CurationPipeline([Chunk(min_energy=0), SingleLabel()])
+        >>> import numpy as np
+        >>> clip = {"array": np.zeros(16000 * 12), "sampling_rate": 16000}
+        >>> processed = pipeline.process([{"audio": clip, "labels": ["Dog"]}, {"audio": "gone.wav", "labels": ["Cat"]}])
+        >>> [(record["labels"], record["reason"], record["detail"]) for record in processed.records]
+        [(['Dog'], '', ''), (['Dog'], '', ''), (['Cat'], 'unreadable', 'gone.wav: there is no such file')]
+    """
+
+    steps: Sequence[Step]
+    on_error: Literal["reject", "raise"] = "reject"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))
+        if not self.steps:
+            raise ValueError("a pipeline needs at least one step")
+        for step in self.steps:
+            if not isinstance(step, Step):
+                raise TypeError(f"{step!r} is no step of curation")
+        if self.on_error not in ("reject", "raise"):
+            raise ValueError(f"on_error must be 'reject' or 'raise', not {self.on_error!r}")
+
+    def config(self) -> list[dict[str, Any]]:
+        """Its steps, as JSON can hold them; `make_pipeline` makes it again."""
+        return [step.config() for step in self.steps]
+
+    def columns(self) -> dict[str, pa.DataType]:
+        """The columns that it adds or changes."""
+        added = {name: type for step in self.steps for name, type in step.columns().items()}
+        return {"labels": LABELS_TYPE, **added, PROVENANCE: PROVENANCE_TYPE} | dict.fromkeys(
+            (DROPPED_BY, REASON, DETAIL), pa.string()
+        )
+
+    def process(self, records: Sequence[Record]) -> Processed:
+        """All records after all steps."""
+        done: list[tuple[Place, Record]] = []
+        counts: dict[str, StepCount] = {}
+        # each with where it stands, so that dropped ones stay among the others
+        alive: list[tuple[Place, Record]] = [((number,), _begin(record)) for number, record in enumerate(records)]
+        for title, step in zip(self._titles(), self.steps, strict=True):
+            count = counts.setdefault(title, StepCount())
+            count.taken += len(alive)
+            following = []
+            for place, record, reason in self._apply(step, alive):
+                if reason is None:
+                    following.append((place, record))
+                    continue
+                if self.on_error == "raise" and reason.what in FAILURES:
+                    raise HiveError(f"{step.name}: {reason.what}: {reason.detail or name_of(record)}")
+                count.dropped[reason.what] = count.dropped.get(reason.what, 0) + 1
+                done.append((place, {**record, DROPPED_BY: step.name, REASON: reason.what, DETAIL: reason.detail}))
+            count.kept += len(following)
+            alive = following
+        done += [(place, {**record, DROPPED_BY: "", REASON: "", DETAIL: ""}) for place, record in alive]
+        replaces_audio = "audio" in self.columns()
+        in_order = [_end(record, replaces_audio) for _, record in sorted(done, key=lambda pair: pair[0])]
+        return Processed(in_order, counts)
+
+    def __call__(self, batch: Batch) -> dict[str, list[Any]]:
+        """For ``map(..., batched=True)``: all records, with the columns that tell which are dropped, and why."""
+        names = dict.fromkeys(name for name in [*batch, *self.columns()] if name != "text_label")
+        return {name: [] for name in names} | batch_of(
+            [{**dict.fromkeys(names), **record} for record in self.process(records_of(batch)).records]
+        )
+
+    def with_reasons(self, dataset: Records, num_proc: int | None = None, batch_size: int = 100) -> Reasoned:
+        """A dataset's records that are kept, those that are not, and how many of these by step and reason.
+
+        Args:
+            dataset: what `read_records` takes.
+            num_proc: processes, of a dataset that is no stream.
+            batch_size: records that a step is handed at once.
+        """
+        dataset = read_records(dataset)
+        if isinstance(dataset, IterableDataset):
+            marked = dataset.map(self, batched=True, batch_size=batch_size)
+            return Reasoned(marked.filter(_is_kept), marked.filter(_is_dropped), None)
+        features = self.features(dataset.features)
+        if not len(dataset):
+            nothing = Dataset.from_dict({name: [] for name in features}, features=features)
+            return Reasoned(nothing, nothing, {})
+        marked = dataset.map(self, batched=True, batch_size=batch_size, features=features, num_proc=num_proc)
+        reasons = marked.with_format(None).select_columns([DROPPED_BY, REASON])
+        counts = Counter((row[DROPPED_BY], row[REASON]) for row in reasons if row[DROPPED_BY])
+        rejects = marked.filter(_is_dropped, input_columns=[DROPPED_BY])
+        return Reasoned(marked.filter(_is_kept, input_columns=[DROPPED_BY]), rejects, dict(counts))
+
+    def features(self, given: Features) -> Features:
+        """The columns of records that had those of `given`.
+
+        Raises:
+            RecordError: there is no column of audio, or one that the pipeline would take the place of; or one that a
+                step needs is not there.
+        """
+        check_columns(given)
+        if "audio" not in given:
+            raise RecordError(f"there is no column audio, only {', '.join(given)}")
+        there = {*given, "labels"}
+        for step in self.steps:
+            for needed in step.needs() - there:
+                raise missing_column(needed, sorted(there))
+            there |= set(step.columns())
+        added = Features.from_arrow_schema(pa.schema(list(self.columns().items())))
+        features = Features({name: feature for name, feature in given.items() if name != "text_label"} | added)
+        if isinstance(features["audio"], dict):  # a file's bytes and its name
+            features["audio"] = Audio(decode=False)
+        return features
+
+    def _titles(self) -> list[str]:
+        """The names of the steps, with a number where there are several of a name."""
+        names = [step.name for step in self.steps]
+        return [
+            name if names.count(name) == 1 else f"{name} ({names[:place].count(name) + 1})"
+            for place, name in enumerate(names)
+        ]
+
+    def _apply(
+        self, step: Step, alive: Sequence[tuple[Place, Record]]
+    ) -> Iterator[tuple[Place, Record, Reason | None]]:
+        if step.one_to_one:
+            results = [
+                result
+                for start in range(0, len(alive), _CLIPS_AT_ONCE)
+                for result in step.process([record for _, record in alive[start : start + _CLIPS_AT_ONCE]])
+            ]
+            pairs = [(place, before, result) for (place, before), result in zip(alive, results, strict=True)]
+        else:
+            pairs = [
+                ((*place, number), before, result)
+                for place, before in alive
+                for number, result in enumerate(step.process([before]))
+            ]
+        model = step.provenance() if alive else {}
+        for place, before, (after, reason) in pairs:
+            note = {
+                "step": step.name,
+                "labels_before": labels_of(before),
+                "labels_after": labels_of(after),
+                "model": model.get("model", ""),
+                "version": model.get("version", ""),
+            }
+            yield place, {**after, PROVENANCE: {"steps": [*before[PROVENANCE]["steps"], note]}}, reason
+
+
+def check_columns(names: Collection[str]) -> None:
+    """Make sure that what a pipeline adds does not take the place of a user's own.
+
+    Raises:
+        RecordError: a column has the name of one that a pipeline adds, and is not of an earlier run.
+    """
+    if DROPPED_BY in names:
+        return
+    taken = [name for name in (REASON, DETAIL, PROVENANCE) if name in names]
+    if taken:
+        raise RecordError(f"the columns {', '.join(taken)} are named as those in which curation tells why: rename them")
+
+
+def _begin(record: Mapping[str, Any]) -> Record:
+    """A record with its labels as a list, and its provenance begun, or going on from that of an earlier run."""
+    check_columns(record)
+    rest = {name: value for name, value in record.items() if name not in ("text_label", "labels")}
+    earlier = (record.get(PROVENANCE) or {}).get("steps") or []
+    return {**rest, "labels": labels_of(dict(record)), PROVENANCE: {"steps": list(earlier)}}
+
+
+def _end(record: Record, replaces_audio: bool) -> Record:
+    """A record whose provenance says where it is from; its audio of one type, whether it was replaced or not."""
+    is_replaced = bool(record.get(ORIGINAL_PATH))
+    start, end = (ORIGINAL_START, ORIGINAL_END) if is_replaced else (START, END)
+    origin = {
+        "file": str(record[ORIGINAL_PATH]) if is_replaced else name_of(record),
+        "start_second": record.get(start),
+        "end_second": record.get(end),
+    }
+    audio = record.get("audio")
+    if replaces_audio and isinstance(audio, str):
+        audio = {"bytes": None, "path": audio}
+    return {**record, "audio": audio, PROVENANCE: {**origin, **record[PROVENANCE]}}
+
+
+def _is_kept(record: Any) -> bool:
+    return not (record if isinstance(record, str) else record[DROPPED_BY])
+
+
+def _is_dropped(record: Any) -> bool:
+    return not _is_kept(record)
