@@ -3,14 +3,14 @@
 PYTHON ?= python3
 PIP = pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench clean chromium
+.PHONY: demo test lint bench clean system
 
 demo: .venv/demo.installed
 	.venv/bin/python examples/listen.py demo
 
-test: chromium .venv/dev.installed .venv/datasets-4.0/installed .venv/datasets-3.6/installed
+test: system .venv/dev.installed .venv/datasets-4.0/installed .venv/datasets-3.6/installed
 	.venv/datasets-3.6/bin/python -m pytest -W default tests/loading_scripts
-	.venv/datasets-4.0/bin/python -m pytest -W default tests/prepared/test_store.py tests/rendering/test_batch.py tests/test_availability.py tests/test_builder.py tests/test_features.py tests/test_hub.py tests/test_skipping.py
+	.venv/datasets-4.0/bin/python -m pytest -W default tests/curation tests/export/test_package.py tests/export/test_preview.py tests/prepared/test_store.py tests/rendering/test_batch.py tests/test_availability.py tests/test_builder.py tests/test_features.py tests/test_hub.py tests/test_skipping.py
 	.venv/bin/python -m pytest
 
 lint: .venv/dev.installed
@@ -24,11 +24,12 @@ bench: .venv/dev.installed
 clean:
 	rm -rf .venv demo build *.egg-info
 
-# a test looks at a page in it; without it, and without the means to install it, that test is skipped
-chromium:
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
-	{ apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } || \
-	echo 'Chromium is not installed: the tests that need a browser are skipped'
+# Tests look at pages in Chromium, and torchcodec decodes with the libraries of ffmpeg. Without them, and without the means
+# to install them, those tests are skipped.
+system:
+	@{ command -v chromium || command -v google-chrome; } >/dev/null && command -v ffmpeg >/dev/null || \
+	{ apt-get -qq update && apt-get -qq install -y chromium ffmpeg >/dev/null; } || \
+	echo 'Chromium or ffmpeg is not installed: the tests that need them are skipped'
 
 .venv/demo.installed: setup.cfg
 	$(PYTHON) -m venv .venv
@@ -38,10 +39,10 @@ chromium:
 # torch is pinned: an open range would take a build with several GB of CUDA libraries
 .venv/dev.installed: setup.cfg
 	$(PYTHON) -m venv .venv
-	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,dev,fast,http,plot,s3,torch]'
+	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,dev,fast,http,openai,plot,s3,sherpa,torch,transformers]'
 	touch $@
 
 .venv/datasets-%/installed: setup.cfg
 	$(PYTHON) -m venv .venv/datasets-$*
-	.venv/datasets-$*/bin/$(PIP) 'datasets==$*.0' hypothesis pytest -e .
+	.venv/datasets-$*/bin/$(PIP) 'datasets==$*.0' hypothesis pytest -e '.[plot]'
 	touch $@
