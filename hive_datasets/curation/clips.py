@@ -187,6 +187,19 @@ def read_clip(record: Mapping[str, Any], min_seconds: float = 0.0) -> Clip:
     return Clip(signal, extent.sampling_rate)
 
 
+def clip_or_problem(record: Mapping[str, Any]) -> tuple[Clip | None, str]:
+    """The audio of a record for a model, mono; or None, and what stands in a step's reason then.
+
+    Example:
+        >>> clip_or_problem({"audio": "gone.wav"})
+        (None, 'unreadable: gone.wav: there is no such file')
+    """
+    try:
+        return read_clip(record, MIN_SECONDS), ""
+    except SourceError as error:
+        return None, f"unreadable: {error.message}"
+
+
 def sum_of_squares(block: Samples) -> float:
     """The sum of the squares of all samples.
 

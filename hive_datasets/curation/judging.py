@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from ..backends.protocols import Answer, AudioJudge, Clip, Question
-from ..errors import BackendError, SourceError
+from ..errors import BackendError
 from ..ontology import Ontology, find_ontology
-from .clips import MIN_SECONDS, read_clip
+from .clips import clip_or_problem
 from .labels import LABELS_TYPE
 from .steps import Record, Scorer, labels_of
 
@@ -193,28 +193,29 @@ def choice_question(labels: Sequence[str]) -> Question:
 
 def ask_about(judge: AudioJudge, records: Sequence[Record], questions: Sequence[Question]) -> list[Answer]:
     """A judge's answers about records; of those that cannot be read, and of answers that make no sense, the problem."""
-    clips = [_read(record) for record in records]
-    heard = [number for number, clip in enumerate(clips) if isinstance(clip, Clip)]
-    answers = [clip if isinstance(clip, Answer) else Answer() for clip in clips]
-    if heard:
-        given = judge.ask([clips[number] for number in heard], [questions[number] for number in heard])  # type: ignore[misc]
-        for number, answer in zip(heard, check_answers(judge, given, len(heard)), strict=True):
-            answers[number] = check_answer(answer, questions[number])
-    return answers
+    heard = [clip_or_problem(record) for record in records]
+    pairs = [(clip, question) for (clip, _), question in zip(heard, questions, strict=True) if clip is not None]
+    answers = iter(ask_judge(judge, pairs))
+    return [Answer(problem=problem) if clip is None else next(answers) for clip, problem in heard]
 
 
-def check_answers(judge: AudioJudge, answers: Sequence[Answer], expected: int) -> Sequence[Answer]:
-    """Make sure that a judge has answered everything.
+def ask_judge(judge: AudioJudge, asked: Sequence[tuple[Clip, Question]]) -> list[Answer]:
+    """A judge's answers to questions, each about a clip; of answers that make no sense, the problem.
 
     Raises:
-        BackendError: it has not.
+        BackendError: it has not answered everything.
     """
-    if len(answers) != expected or not all(isinstance(answer, Answer) for answer in answers):
-        raise BackendError(f"{judge.model} gives {answers!r:.60} for {expected} clips, and not as many of type Answer")
-    return answers
+    if not asked:
+        return []
+    answers = judge.ask([clip for clip, _ in asked], [question for _, question in asked])
+    if len(answers) != len(asked) or not all(isinstance(answer, Answer) for answer in answers):
+        raise BackendError(
+            f"{judge.model} gives {answers!r:.60} for {len(asked)} clips, and not as many of type Answer"
+        )
+    return [_checked(answer, question) for answer, (_, question) in zip(answers, asked, strict=True)]
 
 
-def check_answer(answer: Answer, question: Question) -> Answer:
+def _checked(answer: Answer, question: Question) -> Answer:
     """An answer, or what is wrong with it."""
     if answer.choice is not None and answer.choice not in question.choices:
         return Answer(problem=f"no answer: {answer.choice!r:.60} is none of the choices")
@@ -233,13 +234,6 @@ def score_columns(prefix: str) -> dict[str, pa.DataType]:
     """
     types = {"score": pa.float64(), "reason": pa.string(), "model": pa.string(), "version": pa.string()}
     return {f"{prefix}_{name}": type for name, type in types.items()}
-
-
-def _read(record: Record) -> Clip | Answer:
-    try:
-        return read_clip(record, MIN_SECONDS)
-    except SourceError as error:
-        return Answer(problem=f"unreadable: {error.message}")
 
 
 def _probability_of_true(answer: Answer) -> float | None:

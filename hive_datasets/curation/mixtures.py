@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from datasets import Dataset
 
-from ..backends.protocols import Answer, Clip
+from ..backends.protocols import Clip
 from ..errors import RecordError, SourceError, SourceRootError
 from ..export.samples import open_mixer, render_mixture
 from ..ontology import Ontology, find_ontology
 from ..recipe import Recipe, parse_recipe
-from .judging import NONE, Asking, check_answer, check_answers, choice_question
+from .judging import NONE, Asking, ask_judge, choice_question
 from .steps import Record
 
 
@@ -42,6 +42,7 @@ class CurateMixtures(Asking):
 
     Example:
         >>> import hive_datasets
+        >>> from hive_datasets.backends import Answer
         >>> class Trusting:
         ...     model, version = "trusting", "1"
         ...     def ask(self, clips, questions):
@@ -85,18 +86,13 @@ class CurateMixtures(Asking):
                 elif pool := _confusable(label, ontology):
                     heard.append((number, place, Clip(stem, sampling_rate), pool))
         heard = [each for each in heard if not problems[each[0]]]
-        answers = self._ask([clip for *_, clip, _ in heard], [pool for *_, pool in heard])
+        answers = ask_judge(self.judge, [(clip, choice_question(pool)) for *_, clip, pool in heard])
         for (number, place, _, pool), answer in zip(heard, answers, strict=True):
             if answer.choice is None:
                 problems[number] = answer.problem
             else:
                 picked[number][place] = "" if answer.choice == NONE else pool[int(answer.choice)]
         return [self._row(*row) for row in zip(records, picked, problems, strict=True)]
-
-    def _ask(self, clips: list[Clip], pools: list[list[str]]) -> list[Answer]:
-        questions = [choice_question(pool) for pool in pools]
-        answers = check_answers(self.judge, self.judge.ask(clips, questions), len(clips)) if clips else []
-        return [check_answer(*pair) for pair in zip(answers, questions, strict=True)]
 
     def _row(self, record: Record, picked: list[str], problem: str) -> dict[str, Any]:
         if problem:

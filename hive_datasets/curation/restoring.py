@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from ..backends.memory import in_halves
 from ..backends.protocols import Restorer, Samples
-from ..errors import BackendError, SourceError
+from ..errors import BackendError
 from .bandwidth import measure_bandwidth
-from .clips import MIN_SECONDS, REPLACED, read_clip, replace_audio
+from .clips import REPLACED, clip_or_problem, replace_audio
 from .judging import score_columns
 from .steps import Record, Scorer
 
@@ -74,11 +74,10 @@ class SuperResolve(Scorer):
 
     def _restore(self, record: Record) -> dict[str, Any]:
         identity = {"super_resolve_model": self.restorer.model, "super_resolve_version": self.restorer.version}
-        try:
-            clip = read_clip(record, MIN_SECONDS)
-        except SourceError as error:
+        clip, problem = clip_or_problem(record)
+        if clip is None:
             kept = {name: record.get(name) for name in self.columns()}
-            failed = {"super_resolve_score": None, "super_resolve_reason": f"unreadable: {error.message}"}
+            failed = {"super_resolve_score": None, "super_resolve_reason": problem}
             return {**kept, "bandwidth_hz": None, "restored": False, **failed, **identity}
         bandwidth = measure_bandwidth(clip)
         samples = clip.resampled(self.restorer.sampling_rate)

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ..backends.protocols import AudioTagger, Clip
-from ..errors import BackendError, SourceError
+from ..errors import BackendError
 from ..ontology import audioset_classes
-from .clips import MIN_SECONDS, read_clip
+from .clips import clip_or_problem
 from .judging import score_columns
 from .labels import LABELS_TYPE
 from .steps import Record, Scorer, labels_of
@@ -68,18 +68,11 @@ class TagAudioSet(Scorer):
 
     def score(self, records: Sequence[Record]) -> list[dict[str, Any]]:
         """The columns of each record."""
-        clips: list[Clip] = []
-        problems: list[str] = []
-        for record in records:
-            try:
-                clips.append(read_clip(record, MIN_SECONDS))
-                problems.append("")
-            except SourceError as error:
-                problems.append(f"unreadable: {error.message}")
-        rows = iter(self._probabilities(clips))
+        heard = [clip_or_problem(record) for record in records]
+        rows = iter(self._probabilities([clip for clip, _ in heard if clip is not None]))
         return [
-            self._tags(record, problem, None if problem else next(rows))
-            for record, problem in zip(records, problems, strict=True)
+            self._tags(record, problem, None if clip is None else next(rows))
+            for record, (clip, problem) in zip(records, heard, strict=True)
         ]
 
     def _probabilities(self, clips: Sequence[Clip]) -> npt.NDArray[np.floating[Any]]:
