@@ -25,6 +25,10 @@ from .protocols import Answer, Clip, Question
 _SAMPLING_RATE = 16000
 #: So many likeliest tokens are asked for.
 _TOP_LOGPROBS = 20
+#: Clips in a row for which a server fails, until it is the server that is held to be at fault.
+_MAX_FAILURES = 8
+#: How long it may take to tell its models.
+_PROBE_SECONDS = 10.0
 #: As many tokens as an answer may have.
 _MAX_TOKENS = 16
 
@@ -35,8 +39,9 @@ class OpenAIJudge:
 
     A clip is sent as an ``input_audio`` part (WAV, 16 kHz), the choices as vLLM's ``structured_outputs``, and the
     likeliest tokens are asked for, of which probabilities are made; a server that refuses one of both is asked without.
-    What fails for a moment (no connection, 429, 5xx) is tried again, each clip by itself, ever later. Answers are kept
-    on disk, and not asked for twice.
+    What fails for a moment (no connection, 429, 5xx) is tried again, each clip by itself, ever later. What fails still
+    is that clip's problem, as long as the server tells its models; when eight in a row do, it is the server's. Answers
+    are kept on disk, and not asked for twice.
 
     Args:
         name: of the model, as the server calls it.
@@ -50,7 +55,7 @@ class OpenAIJudge:
     Raises:
         BackendError: the server cannot be reached, refuses the key or does not know the model, when called; or the
             openai package is not installed.
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or `base_url` no URL.
 
     Example:
         >>> OpenAIJudge("Qwen/Qwen3-Omni-30B-A3B-Instruct").version
@@ -66,6 +71,8 @@ class OpenAIJudge:
     cache: str | None = None
 
     def __post_init__(self) -> None:
+        if not str(self.base_url).startswith(("http://", "https://")):
+            raise ValueError(f"base_url must begin with http:// or https://, not {self.base_url!r}")
         if self.concurrency < 1 or self.max_retries < 0 or self.timeout <= 0:
             raise ValueError(
                 "concurrency must be at least 1, max_retries 0, and timeout more than 0: "
@@ -114,11 +121,13 @@ def _request(config: OpenAIJudge, clip: Clip, question: Question) -> Answer:
     messages = [{"role": "user", "content": [_audio_part(clip), {"type": "text", "text": question.text}]}]
     choices = {"structured_outputs": {"choice": list(question.choices)}} if config.structured else {}
     options: dict[str, Any] = {"logprobs": True, "top_logprobs": _TOP_LOGPROBS, "extra_body": choices}
+    server = _server(config)
     while True:
         try:
-            reply = _client(config).chat.completions.create(
+            reply = server.client.chat.completions.create(
                 model=config.name, messages=messages, temperature=0, max_tokens=_MAX_TOKENS, **options
             )
+            server.failures = 0
             return _parse(reply, question)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             refused = next((name for name in _refusable(options) if name in str(error)), None)
@@ -129,15 +138,16 @@ def _request(config: OpenAIJudge, clip: Clip, question: Question) -> Answer:
             raise BackendError(f"{config.base_url}, model {config.name!r}: {_message(error)}") from None
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            raise BackendError(
-                f"{config.base_url} does not answer ({type(cause).__name__}: {cause}), {config.max_retries + 1} times "
-                "tried: is the server running?"
-            ) from None
+            tried = f"({type(cause).__name__}: {cause}), {config.max_retries + 1} times tried"
+            if isinstance(error, openai.APITimeoutError) and server.fails_for_one():
+                return Answer(problem=f"no answer: the server does not answer {tried}")
+            raise BackendError(f"{config.base_url} does not answer {tried}: is the server running?") from None
         except openai.APIStatusError as error:
+            tried = f"{config.max_retries + 1} times tried: {_message(error)}"
+            if error.status_code >= 500 and server.fails_for_one():
+                return Answer(problem=f"no answer: the server fails, {tried}")
             if error.status_code >= 500 or error.status_code == 429:
-                raise BackendError(
-                    f"{config.base_url} fails, {config.max_retries + 1} times tried: {_message(error)}"
-                ) from None
+                raise BackendError(f"{config.base_url} fails, {tried}") from None
             return Answer(problem=f"no answer: the server refuses it: {_message(error)}")
         except (openai.APIError, ValueError) as error:  # of what is no JSON, the client lets the parser's through
             return Answer(problem=f"no answer: what the server sends is no reply: {_message(error)}")
@@ -167,24 +177,31 @@ def _parse(reply: Any, question: Question) -> Answer:
     matching = [each for each in question.choices if each.casefold() == said.casefold()]
     if not matching:
         return Answer(problem=f"no answer: {said!r:.60} is none of the choices")
-    return Answer(matching[0], _probabilities(choice, question.choices))
+    return Answer(matching[0], _probabilities(choice, matching[0], question.choices))
 
 
-def _probabilities(choice: Any, choices: Sequence[str]) -> dict[str, float]:
-    """Of the likeliest first tokens, what each choice has that they begin; nothing if one begins several."""
+def _probabilities(choice: Any, picked: str, choices: Sequence[str]) -> dict[str, float]:
+    """Of the likeliest first tokens, what each choice has that they begin.
+
+    Nothing if one begins several, or if the first token was not the beginning of what was picked, but a quote, say.
+    """
     content = getattr(getattr(choice, "logprobs", None), "content", None)
-    if not content:
+    if not content or picked not in _begun_by(content[0].token, choices):
         return {}
     mass = dict.fromkeys(choices, 0.0)
     for likely in content[0].top_logprobs or []:
-        token = likely.token.strip()
-        begun = [each for each in choices if token and each.startswith(token)]
+        begun = _begun_by(likely.token, choices)
         if len(begun) > 1:
             return {}
         for each in begun:
             mass[each] += math.exp(min(0.0, likely.logprob))
     total = sum(mass.values())
     return {each: value / total for each, value in mass.items()} if total > 0 else {}
+
+
+def _begun_by(token: str | None, choices: Sequence[str]) -> list[str]:
+    start = (token or "").strip().casefold()
+    return [each for each in choices if start and each.casefold().startswith(start)]
 
 
 def _audio_part(clip: Clip) -> dict[str, Any]:
@@ -199,14 +216,39 @@ def _message(error: Any) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _client(config: OpenAIJudge) -> Any:
-    """The client, with its connections, once a process; it waits longer before each new try."""
-    openai = import_extra("openai", "openai")
-    key = os.environ.get("OPENAI_API_KEY") or "none"
-    return openai.OpenAI(base_url=config.base_url, api_key=key, timeout=config.timeout, max_retries=config.max_retries)
+def _server(config: OpenAIJudge) -> _Server:
+    """The server, with its connections, once a process."""
+    return _Server(config)
+
+
+class _Server:
+    """A client, which waits longer before each new try, and how many clips in a row could not be answered about."""
+
+    def __init__(self, config: OpenAIJudge) -> None:
+        openai = import_extra("openai", "openai")
+        key = os.environ.get("OPENAI_API_KEY") or "none"
+        self.client = openai.OpenAI(
+            base_url=config.base_url, api_key=key, timeout=config.timeout, max_retries=config.max_retries
+        )
+        self.failures = 0
+
+    def fails_for_one(self) -> bool:
+        """Whether it seems to be one clip's fault that the server has failed: it lives, and has answered lately."""
+        self.failures += 1
+        return self.failures < _MAX_FAILURES and self._lives()
+
+    def _lives(self) -> bool:
+        openai = import_extra("openai", "openai")
+        try:
+            self.client.with_options(max_retries=0, timeout=_PROBE_SECONDS).models.list()
+        except openai.APIStatusError as error:
+            return bool(error.status_code < 500)
+        except openai.OpenAIError:
+            return False
+        return True
 
 
 def _cache(config: OpenAIJudge) -> AnswerCache | None:
     if config.cache == "":
         return None
-    return AnswerCache(Path(config.cache) if config.cache else cache_folder("answers") / "answers.sqlite")
+    return AnswerCache(Path(config.cache).expanduser() if config.cache else cache_folder("answers") / "answers.sqlite")

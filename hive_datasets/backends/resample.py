@@ -23,6 +23,10 @@ class Resample:
 
     sampling_rate: int = 44100
 
+    def __post_init__(self) -> None:
+        if self.sampling_rate < 1:
+            raise ValueError(f"sampling_rate must be a positive number of Hz, not {self.sampling_rate}")
+
     @property
     def model(self) -> str:
         """Its name."""

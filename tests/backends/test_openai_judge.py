@@ -26,20 +26,24 @@ CLIPS = [Clip(np.full(44100, level, np.float32), 44100) for level in (0.1, 0.3, 
 
 
 def completion(text, likely=None):
-    """A reply as vLLM gives it; `likely` are the first token's candidates."""
+    """A reply as vLLM gives it; `likely` are the first token's candidates, one of which the text begins with."""
     logprobs = None
     if likely is not None:
         top = [{"token": token, "logprob": float(np.log(p)), "bytes": None} for token, p in likely.items()]
-        logprobs = {"content": [{**top[0], "top_logprobs": top}], "refusal": None}
+        said = next(each for each in top if text.startswith(each["token"] or "?"))
+        logprobs = {"content": [{**said, "top_logprobs": top}], "refusal": None}
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}
     return {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
 
 
 class Server(LocalServer):
-    """Checks what it is sent, and answers as `reply` says: of a request, a status and a body."""
+    """Checks what it is sent, and answers as `reply` says: of a request, a status and a body.
 
-    def __init__(self, reply):
+    Asked for its models, it tells them, or that it is broken.
+    """
+
+    def __init__(self, reply, models=503):
         self.requests, self.at_once, self.most_at_once, self.lock = [], 0, 0, threading.Lock()
         server = self
 
@@ -62,6 +66,15 @@ class Server(LocalServer):
                 self.send_header("Content-Length", str(len(data)))
                 if status in (429, 500, 503):
                     self.send_header("retry-after-ms", "1")
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self):
+                assert self.path == "/v1/models"
+                data = json.dumps({"object": "list", "data": []}).encode()
+                self.send_response(models)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -135,6 +148,51 @@ def test_numbers_that_begin_alike_have_no_probabilities():
     with Server(lambda request, number: (200, completion("10", {"1": 0.9, "-": 0.1}))) as server:
         (answer,) = server.judge().ask(CLIPS[:1], [question])
     assert (answer.choice, answer.probabilities) == ("10", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "likely", "probabilities"),
+    [
+        ("true", {"true": 0.95, "False": 0.03}, {"True": 0.95 / 0.98, "False": 0.03 / 0.98}),
+        ("TRUE", {"TR": 0.6, "F": 0.2}, {"True": 0.75, "False": 0.25}),
+        ('"True"', {'"': 0.9, "False": 0.0003, "True": 0.0001}, {}),
+        ("True", {"True": 0.5, None: 0.1}, {"True": 1.0, "False": 0.0}),
+    ],
+)
+def test_probabilities_are_those_of_what_was_said(text, likely, probabilities):
+    with Server(lambda request, number: (200, completion(text, likely))) as server:
+        (answer,) = server.judge().ask(CLIPS[:1], [QUESTION])
+    assert answer.choice == "True" and answer.probabilities == pytest.approx(probabilities, abs=1e-6)
+
+
+@pytest.mark.parametrize("status", [500, None])
+def test_one_clip_that_the_server_fails_for(status):
+    """Every time, by an error or by being too slow: it is that clip's problem, and the others are answered."""
+    released = threading.Event()
+
+    def reply(request, number):
+        if float(np.median(samples_of(request)[0])) < 0.2:
+            if status is None:
+                released.wait(60)
+            return error(500, "out of memory")
+        return by_level(request, number)
+
+    with Server(reply, models=200) as server:
+        judge = server.judge(max_retries=1, timeout=0.5 if status is None else 30)
+        answers = [judge.ask([clip], [QUESTION])[0] for clip in CLIPS]
+        released.set()
+    assert [answer.choice for answer in answers] == [None, "True", "True"]
+    message = "fails, 2 times tried: .*out of memory" if status else r"does not answer \(.*\), 2 times tried"
+    assert re.search(f"^no answer: the server {message}", answers[0].problem)
+
+
+def test_a_server_that_fails_for_all():
+    """That it tells its models is not enough."""
+    with Server(lambda request, number: error(500, "broken"), models=200) as server:
+        judge = server.judge(max_retries=0, concurrency=1)
+        assert all(answer.choice is None for answer in judge.ask(CLIPS[:1] * 7, [QUESTION] * 7))
+        with pytest.raises(BackendError, match=r"fails, 1 times tried: .*broken"):
+            judge.ask(CLIPS[:1], [QUESTION])
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -310,3 +368,9 @@ def test_numbers_out_of_range():
     for options in ({"concurrency": 0}, {"max_retries": -1}, {"timeout": 0}):
         with pytest.raises(ValueError, match="must be at least 1"):
             OpenAIJudge("m", **options)
+
+
+@pytest.mark.parametrize("base_url", [8000, "localhost:8000/v1"])
+def test_addresses_that_are_none(base_url):
+    with pytest.raises(ValueError, match="must begin with http:// or https://"):
+        OpenAIJudge("m", base_url)
