@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         result = run_pipeline(
             pipeline,
             _records_of(config["records"], options.config.parent),
-            options.config.parent / config["output"],
+            options.config.parent / Path(config["output"]).expanduser(),
             resume=options.resume,
             limit=options.limit,
             records_per_shard=_positive(config, "records_per_shard", 200),
@@ -111,17 +111,18 @@ def _records_of(value: Any, folder: Path) -> Records:
         return folder / Path(value).expanduser()
     if not isinstance(value, dict):
         raise RecordError(f"records are {value!r:.60}: they must be a path, or what load_dataset takes")
-    if "split" not in value:
+    if not isinstance(value.get("split"), str):
         raise RecordError("records: say which split of the dataset: {path: ..., split: train}")
     try:
         return load_dataset(**value)
-    except (OSError, TypeError, ValueError) as error:
-        raise RecordError(f"records: load_dataset cannot read {value}: {error}") from None
+    except Exception as error:  # whatever its builders raise
+        cause = error.__cause__ or error  # of what they wrap, what was wrong
+        raise RecordError(f"records: load_dataset cannot read {value}: {cause}") from None
 
 
 def _positive(config: dict[str, Any], name: str, default: int) -> int:
     value = config.get(name, default)
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise RecordError(f"{name} must be a whole number of at least 1, not {value!r}")
     return value
 

@@ -119,12 +119,15 @@ def _hints_of(kind: Any) -> dict[str, Any]:
 
 def _value(value: Any, hint: Any, where: str) -> Any:
     """A parameter: a model where one is meant, a number where YAML takes one for a text, else what it is."""
-    if hint in (AudioJudge, AudioTagger, Restorer) or (isinstance(value, Mapping) and len(value) == 1):
+    is_model = isinstance(value, Mapping) and len(value) == 1 and (":" in str(*value) or str(*value) in BACKENDS)
+    if hint in (AudioJudge, AudioTagger, Restorer) or is_model:
         return _make(value, where, BACKENDS)
     allowed = set(get_args(hint) or [hint])
     if float in allowed and isinstance(value, str):  # as YAML reads 5e-4
         with contextlib.suppress(ValueError):
             return float(value)
+    if (hint is bool and not isinstance(value, bool)) or (hint is str and not isinstance(value, str)):
+        raise RecordError(f"{where} must be {'true or false' if hint is bool else 'text'}, not {value!r:.40}")
     numbers = (int, float) if float in allowed else (int,) if int in allowed else ()
     fits = (isinstance(value, numbers) and not isinstance(value, bool)) or (value is None and type(None) in allowed)
     if numbers and not fits:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
 from datasets import Audio, ClassLabel, Dataset, Features, IterableDataset, Sequence, Value
 
 from ..errors import RecordError, describe
 from .clips import store_audio
 from .steps import Record, batch_of, labels_of
 
-#: What libsndfile reads, by the usual names.
-_SUFFIXES = frozenset({".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav"})
+#: Audio, by the usual names; not all of it can be read, and what cannot is told.
+_SUFFIXES = frozenset(
+    {".aac", ".ac3", ".aif", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a", ".mp3"}
+    | {".oga", ".ogg", ".opus", ".w64", ".wav", ".wma", ".wv"}
+)
+#: What `datasets` reads in an ``audiofolder``, beside the audio.
+_METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
 #: What may be read.
 Records: TypeAlias = Dataset | IterableDataset | str | os.PathLike[str]
 
@@ -26,9 +36,9 @@ def read_records(source: Records) -> Dataset | IterableDataset:
     Args:
         source: the authors' JSON, ``.json`` (a list of objects with ``audio_path`` and ``text_label``, one or a list)
             or ``.jsonl`` (such an object a line, which is streamed), whose relative paths begin at the file's folder;
-            or a folder, all audio in and below it: labelled by the folder that a file is in, if there are several
-            and all files lie equally deep; or a dataset with a column ``audio``, or one of type ``Audio``. Other
-            columns stay.
+            or a folder: what its ``metadata.csv`` (``.jsonl``, ``.parquet``) lists by ``file_name``, with its columns;
+            else all audio in and below it, labelled by the folder that a file is in, if there are several and all
+            files lie equally deep; or a dataset with a column ``audio``, or one of type ``Audio``. Other columns stay.
 
     Raises:
         RecordError: it is none of these.
@@ -42,6 +52,9 @@ def read_records(source: Records) -> Dataset | IterableDataset:
     """
     if isinstance(source, Dataset | IterableDataset):
         return _prepare(source)
+    if not isinstance(source, str | os.PathLike):
+        hint = ": choose a split of it" if isinstance(source, dict) else ""
+        raise RecordError(f"records are a {type(source).__name__}, neither a Dataset nor a path{hint}")
     path = Path(source)
     if path.is_dir():
         return _read_folder(path)
@@ -56,10 +69,7 @@ def read_records(source: Records) -> Dataset | IterableDataset:
     rows = [_parse_row(row, f"{path}: record {number}", path.parent) for number, row in enumerate(_load(path), start=1)]
     if not rows:
         raise RecordError(f"{path} has no records")
-    try:
-        return Dataset.from_dict(batch_of(rows))  # with the columns of all
-    except (ValueError, TypeError) as error:  # pyarrow's are such
-        raise RecordError(f"{path}: a column holds values of several types: {error}") from None
+    return _dataset_of(rows, path)
 
 
 def iterate_records(dataset: Dataset | IterableDataset) -> Iterator[Record]:
@@ -75,8 +85,11 @@ def _read_folder(folder: Path) -> Dataset:
 
     Its ``audiofolder`` takes folders named "train" or "test" for splits, and needs torchcodec.
     """
-    walked = os.walk(folder.absolute(), followlinks=True)
-    files = sorted(Path(parent, name) for parent, _, names in walked for name in names if _is_audio(name))
+    found = sorted(_iterate_files(folder.absolute(), set()))
+    described = [row for file in found if file.name in _METADATA for row in _iterate_described(file)]
+    if described:
+        return _dataset_of(described, folder)
+    files = [file for file in found if file.suffix.lower() in _SUFFIXES]
     if not files:
         raise RecordError(f"{folder}: no audio is found there ({', '.join(sorted(_SUFFIXES))})")
     is_even = len({len(path.parts) for path in files}) == 1 and len({path.parent for path in files}) > 1
@@ -85,8 +98,40 @@ def _read_folder(folder: Path) -> Dataset:
     return Dataset.from_dict({"audio": list(map(str, files)), "labels": labels}, features=features)
 
 
-def _is_audio(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in _SUFFIXES
+def _dataset_of(rows: list[Record], path: Path) -> Dataset:
+    """Rows as a dataset with the columns of all."""
+    try:
+        return Dataset.from_dict(batch_of(rows))
+    except (ValueError, TypeError) as error:  # pyarrow's are such
+        raise RecordError(f"{path}: a column holds values of several types: {error}") from None
+
+
+def _iterate_described(file: Path) -> Iterator[Record]:
+    """The files that an ``audiofolder``'s metadata lists, with all it says of them."""
+    read = {".csv": pyarrow.csv.read_csv, ".jsonl": pyarrow.json.read_json, ".parquet": pyarrow.parquet.read_table}
+    try:
+        rows = read[file.suffix](file).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise RecordError(f"{file} cannot be read: {describe(error)}") from None
+    for number, row in enumerate(rows, start=1):
+        name = row.pop("file_name", None)
+        if not name:
+            raise RecordError(f"{file}: record {number} has no file_name, only {', '.join(row)}")
+        yield _parse_row({**row, "audio": name}, f"{file}: record {number}", file.parent)
+
+
+def _iterate_files(folder: Path, above: Set[Path]) -> Iterator[Path]:
+    """The files below a folder but hidden ones, through links too, unless these lead back up."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _iterate_files(path, above | {real})
+        else:
+            yield path
 
 
 def _load(path: Path) -> list[Any]:
@@ -134,10 +179,11 @@ def _prepare(dataset: Dataset | IterableDataset) -> Dataset | IterableDataset:
         return dataset
     audio = [name for name, feature in features.items() if isinstance(feature, Audio)]
     # before anything looks at a row, which would decode it
-    if audio and isinstance(dataset, IterableDataset):
+    decodable = {name: feature for name, feature in features.items() if hasattr(feature, "decode")}
+    if decodable and isinstance(dataset, IterableDataset):
         dataset = dataset.decode(False)
-    for name in audio if isinstance(dataset, Dataset) else ():
-        dataset = dataset.cast_column(name, Audio(decode=False))
+    for name, feature in decodable.items() if isinstance(dataset, Dataset) else ():
+        dataset = dataset.cast_column(name, decoding(feature, False))
     if "audio" not in features:
         named = "audio_path" if "audio_path" in features else audio[0] if len(audio) == 1 else None
         if named is None:
@@ -155,6 +201,13 @@ def _prepare(dataset: Dataset | IterableDataset) -> Dataset | IterableDataset:
                 dataset = dataset.map(_NameLabels(name, inner.names), remove_columns=gone)
             return dataset
     return dataset
+
+
+def decoding(feature: Any, decode: bool) -> Any:
+    """An ``Audio``, ``Image`` or the like that is decoded, or is not."""
+    changed = copy.copy(feature)
+    changed.decode = decode
+    return changed
 
 
 class _NameLabels:

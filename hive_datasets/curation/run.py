@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from datasets import Audio, Features, Sequence, Value
+from datasets import Features, Sequence, Value
 
 from .. import __version__
 from ..errors import OutputError, RecordError, describe
@@ -35,13 +35,15 @@ from ..files import locked, written_aside
 from ..progress import Progress, no_progress
 from ..workers import map_in_processes
 from .pipeline import DROPPED_BY, CurationPipeline, StepCount
-from .records import Records, iterate_records, read_records
+from .records import Records, decoding, iterate_records, read_records
 from .steps import Record, batch_of
 
 CONFIG_NAME, COUNTS_NAME, KEPT, REJECTS = "config.json", "counts.json", "kept", "rejects"
 _STATE = ".hive-datasets"
 #: Records that go through all steps together: what a process holds does not grow with a shard.
 _RECORDS_AT_ONCE = 32
+#: Parameters of models that say how fast they answer, not what.
+_SPEED = frozenset({"batch_size", "cache", "concurrency", "device", "max_retries", "num_threads", "timeout"})
 #: Rows of a row group: with audio, and without.
 _HEAVY_ROWS, _LIGHT_ROWS = 100, 10_000
 
@@ -191,12 +193,10 @@ class _Work:
         counts: dict[str, StepCount] = {}
         with self._writer(KEPT, number) as kept, self._writer(REJECTS, number) as rejects:
             for start in range(0, len(block), _RECORDS_AT_ONCE):
-                processed = self.pipeline.process(block[start : start + _RECORDS_AT_ONCE])
-                for record in processed.records:
+                records = block[start : start + _RECORDS_AT_ONCE]
+                for record in self.pipeline.iterate(records, counts):
                     (rejects if record[DROPPED_BY] else kept).add(record)
-                for name, count in processed.counts.items():
-                    counts.setdefault(name, StepCount()).add(count)
-                advance(len(block[start : start + _RECORDS_AT_ONCE]))
+                advance(len(records))
         told = {name: asdict(count) for name, count in counts.items()}
         report = ShardReport(number, hash, len(block), kept.num_rows, rejects.num_rows, told)
         with written_aside(_report_file(self.folder, number)) as aside:
@@ -294,10 +294,11 @@ class _Target:
         except ValueError:
             raise OutputError(f"{config} is damaged: choose another folder") from None
         mine = json.loads(json.dumps(self.config))
-        differing = [name for name in mine if name != "hive_datasets" and there.get(name) != mine[name]]
-        if differing:
-            other = f"{' and '.join(differing)} (see {CONFIG_NAME})"
-            raise OutputError(f"{self.folder} was made with other {other}: choose another folder")
+        for name in ("records_per_shard", "steps", "models"):
+            if (before := _without_speed(there.get(name))) != (now := _without_speed(mine[name])):
+                raise OutputError(
+                    f"{self.folder} was made with {_difference(before, now, name)}: choose another folder"
+                )
 
     def _begin(self) -> None:
         for left in [*self.folder.glob(".*.incomplete"), *self.folder.glob("*/.*.incomplete")]:
@@ -341,6 +342,43 @@ class _Target:
             aside.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _without_speed(config: Any) -> Any:
+    """A configuration without what does not change the results, and may be changed between runs."""
+    if isinstance(config, dict):
+        return {name: _without_speed(value) for name, value in config.items() if name not in _SPEED}
+    return [_without_speed(item) for item in config] if isinstance(config, list) else config
+
+
+def _difference(before: Any, now: Any, name: str) -> str:
+    """Where two configurations first differ.
+
+    Example:
+        >>> _difference([{"MinScore": {"at_least": 0.5}}], [{"MinScore": {"at_least": 0.6}}], "steps")
+        'at_least 0.5, not 0.6 (steps, MinScore)'
+        >>> _difference([{"Chunk": {}}], [{"Chunk": {}}, {"SingleLabel": {}}], "steps")
+        'steps Chunk, not Chunk, SingleLabel'
+    """
+    path = []
+    while True:
+        if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+            path.append(name)
+            name = next(name for name in now if before[name] != now[name])
+            before, now = before[name], now[name]
+        elif isinstance(before, list) and isinstance(now, list) and _names(before) == _names(now):
+            before, now = next((one, other) for one, other in zip(before, now, strict=True) if one != other)
+        else:
+            break
+    where = f" ({', '.join(path)})" if path else ""
+    return f"{name} {_names(before)}, not {_names(now)}{where}"
+
+
+def _names(config: Any) -> str:
+    """A value of a configuration; of a list of steps, their names."""
+    if isinstance(config, list):
+        return ", ".join(map(_names, config))
+    return ", ".join(config) if isinstance(config, dict) else json.dumps(config)
+
+
 def _report_file(folder: Path, number: int) -> Path:
     return folder / _STATE / f"{number:05d}.json"
 
@@ -365,8 +403,9 @@ def _schema_of(dataset: Any, first: list[Record], pipeline: CurationPipeline) ->
     elif "labels" not in given:
         given = Features({**given, "labels": Sequence(Value("string"))})
     features = pipeline.features(given)
-    if isinstance(features["audio"], Audio):
-        features["audio"] = Audio()  # for who loads it
+    for name, feature in features.items():
+        if hasattr(feature, "decode"):
+            features[name] = decoding(feature, True)  # for who loads it
     schema: pa.Schema = features.arrow_schema
     return schema
 

@@ -83,21 +83,37 @@ def test_records_of_a_dataset(corpora, tmp_path, capsys):
         ("records: a\noutput: b\nsteps: [Chunc]", "step 1: there is no 'Chunc'. Did you mean Chunk?"),
         ("records: a\noutput: b\nsteps: [Chunk]", "a is neither a folder nor a file of JSON: it is not there"),
         ("records: {path: audiofolder}\noutput: b\nsteps: [Chunk]", "say which split"),
+        ("records: {path: audiofolder, split: [a]}\noutput: b\nsteps: [Chunk]", "say which split"),
+        (
+            "records: {path: json, data_files: bad.json, split: train}\noutput: b\nsteps: [Chunk]",
+            "load_dataset cannot read",
+        ),
         ("records: {path: audiofolder, split: a, streeming: 1}\noutput: b\nsteps: [Chunk]", "load_dataset cannot read"),
         ("records: a\noutput: 5\nsteps: [Chunk]", "output is 5: it must be the path of a folder"),
         ("records: 3\noutput: b\nsteps: [Chunk]", "records are 3: they must be a path"),
         ("records: a\noutput: b\nsteps: [Chunk]\nnum_workers: many", "num_workers must be a whole number"),
+        ("records: a\noutput: b\nsteps: [Chunk]\nnum_workers: true", "num_workers must be a whole number"),
         ("records: a\noutput: b\nsteps: [Chunk]\non_error: skip", "on_error must be"),
     ],
 )
-def test_configurations_that_are_wrong(tmp_path, capsys, text, message):
+def test_configurations_that_are_wrong(tmp_path, capsys, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.json").write_text("{{")
     file = tmp_path / "config.yaml"
     if text is not None:
         file.write_text(text)
     assert main(["curate", str(file), "--quiet"]) == 1
     err = capsys.readouterr().err
-    assert message in err and err.startswith("hive-datasets: ") and err.count("\n") <= 6
+    err = err[err.index("hive-datasets: ") :]  # after datasets' own progress
+    assert message in err and err.count("\n") <= 6
     assert not (tmp_path / "b").exists()
+
+
+def test_a_folder_at_home(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = write(tmp_path / "home.yaml", records="recordings.json", output="~/out", steps=["Chunk"])
+    assert main(["curate", str(file), "--quiet", "--limit", "1"]) == 0
+    assert (tmp_path / "home" / "out" / "config.json").exists()
 
 
 def test_a_model_beside_the_configuration(config, tmp_path, monkeypatch):

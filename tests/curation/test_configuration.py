@@ -1,3 +1,5 @@
+from dataclasses import dataclass, field
+
 import pytest
 
 from hive_datasets import RecordError
@@ -56,6 +58,9 @@ def test_every_name_is_there(name, known):
         (["Chunk", {"Chunk": {"window": 3}}], "step 2, Chunk has no parameter 'window', only window_seconds, "),
         ([{"Chunk": {"step_seconds": 11}}], "step 1, Chunk: step_seconds must be"),
         ([{"Chunk": {"window_seconds": "long"}}], "step 1, Chunk, window_seconds must be a number, not 'long'"),
+        ([{"Chunk": {"copy": "no"}}], "step 1, Chunk, copy must be true or false, not 'no'"),
+        ([{"MinScore": {"column": 3}}], "step 1, MinScore, column must be text, not 3"),
+        ([{"SuperResolve": {"restorer": {"Resample": {"sampling_rate": 0}}}}], "must be a positive number of Hz"),
         ([{"Chunk": [3]}], "they must be named"),
         ([{"MinScore": {}}], "step 1, MinScore: .*missing .* 'column'"),
         ([{"SingleEvent": {"judge": {"OpenAIJudgement": {}}}}], "Did you mean OpenAIJudge?"),
@@ -69,3 +74,16 @@ def test_every_name_is_there(name, known):
 def test_what_is_wrong_is_told(steps, message):
     with pytest.raises(RecordError, match=message):
         make_pipeline(steps)
+
+
+@dataclass(frozen=True)
+class Prompted(PeakJudge):
+    prompts: dict[str, str] = field(default_factory=dict)
+
+
+def test_parameters_that_look_like_models():
+    pipeline = make_pipeline(
+        [{"SingleEvent": {"judge": {"tests.curation.test_configuration:Prompted": {"prompts": {"dog": "woof"}}}}}]
+    )
+    assert pipeline.steps[0].judge.prompts == {"dog": "woof"}
+    assert make_pipeline(pipeline.config()) == pipeline

@@ -143,3 +143,39 @@ def test_what_is_not_there(tmp_path):
             (tmp_path / name / "notes.txt").write_text("nothing to hear")
         with pytest.raises(RecordError, match="no audio is found there"):
             read_records(tmp_path / name)
+
+
+def test_a_folder_with_metadata(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, [0.0] * 100, 16000)
+    (tmp_path / "metadata.csv").write_text("file_name,label,room\na.wav,Dog,1\nb.wav,Cat,2\n")
+    found = [tuple(record.values()) for record in iterate_records(read_records(tmp_path))]
+    assert found == [(str(tmp_path / "a.wav"), ["Dog"], "Dog", 1), (str(tmp_path / "b.wav"), ["Cat"], "Cat", 2)]
+    (tmp_path / "metadata.csv").write_text("name,label\na.wav,Dog\n")
+    with pytest.raises(RecordError, match=r"metadata.csv: record 1 has no file_name, only name, label"):
+        read_records(tmp_path)
+    (tmp_path / "metadata.csv").rename(tmp_path / "metadata.parquet")
+    with pytest.raises(RecordError, match=r"metadata.parquet cannot be read"):
+        read_records(tmp_path)
+    (tmp_path / "metadata.parquet").unlink()
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "b.wav", "labels": ["Cat", "Meow"]}')
+    assert [record["labels"] for record in iterate_records(read_records(tmp_path))] == [["Cat", "Meow"]]
+
+
+def test_a_folder_with_links_and_hidden_files(tmp_path):
+    for name in ("Dog/a.wav", "Cat/b.m4a", "Dog/._a.wav", ".trash/c.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "Dog" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "Pig").symlink_to(tmp_path / "Cat", target_is_directory=True)
+    found = {record["audio"]: record["labels"] for record in iterate_records(read_records(tmp_path))}
+    expected = {"Dog/a.wav": ["Dog"], "Cat/b.m4a": ["Cat"], "Pig/b.m4a": ["Pig"]}
+    assert found == {str(tmp_path / name): labels for name, labels in expected.items()}
+
+
+def test_what_is_no_dataset():
+    ds = datasets.Dataset.from_dict({"audio": ["a.wav"]})
+    with pytest.raises(RecordError, match=r"records are a DatasetDict, .*: choose a split of it"):
+        read_records(datasets.DatasetDict(train=ds))
+    with pytest.raises(RecordError, match="records are a list, neither a Dataset nor a path"):
+        read_records([{"audio": "a.wav"}])

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 
 import datasets
 import numpy as np
@@ -152,7 +153,7 @@ def test_killed_while_a_shard_becomes_longer(source, tmp_path, monkeypatch):
     """What it was before does not vouch for what it has become."""
     run_pipeline(LIGHT, source, tmp_path / "out", limit=3)
     with monkeypatch.context() as patch:
-        patch.setattr(CurationPipeline, "process", lambda self, records: 1 / 0)
+        patch.setattr(CurationPipeline, "iterate", lambda self, records, counts: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run_pipeline(LIGHT, source, tmp_path / "out", limit=5, resume=True)
     assert run_pipeline(LIGHT, source, tmp_path / "out", limit=3, resume=True).shards_before == 0
@@ -179,9 +180,17 @@ def test_a_shard_that_is_lost_is_made_again(whole, source, tmp_path):
 def test_what_may_not_be_resumed(source, tmp_path):
     out = tmp_path / "out"
     run_pipeline(LIGHT, source, out, limit=3)
-    with pytest.raises(OutputError, match="made with other steps and models"):
+    with pytest.raises(OutputError, match="made with steps Chunk, SingleLabel, SingleEvent, not Chunk"):
         run_pipeline(CurationPipeline([Chunk()]), source, out, limit=3, resume=True)
-    with pytest.raises(OutputError, match="made with other records_per_shard"):
+    with pytest.raises(OutputError, match=r"made with empty \"keep\", not \"drop\" \(steps, SingleLabel\)"):
+        run_pipeline(
+            CurationPipeline([*LIGHT.steps[:1], SingleLabel("drop"), *LIGHT.steps[2:]]),
+            source,
+            out,
+            limit=3,
+            resume=True,
+        )
+    with pytest.raises(OutputError, match="made with records_per_shard 200, not 2"):
         run_pipeline(LIGHT, source, out, limit=3, records_per_shard=2, resume=True)
     with pytest.raises(OutputError, match="made of other records"):
         run_pipeline(LIGHT, datasets.Dataset.from_dict({"audio": ["a.wav"], "labels": [["x"]]}), out, resume=True)
@@ -378,3 +387,29 @@ def test_a_folder_in_which_nothing_was_finished(tmp_path):
                 run_pipeline(pipeline, ds, tmp_path / "out")
         else:
             assert run_pipeline(pipeline, ds, tmp_path / "out").kept == 1
+
+
+def test_speed_may_change_between_runs(source, tmp_path):
+    @dataclass(frozen=True)
+    class Batched(PeakJudge):
+        batch_size: int = 1
+
+    for batch_size in (1, 8):
+        pipeline = CurationPipeline([Chunk(), SingleEvent(Batched(batch_size=batch_size))])
+        result = run_pipeline(pipeline, source, tmp_path / "out", limit=3, resume=batch_size > 1)
+    assert result.shards_before == 1
+    with pytest.raises(OutputError, match=r"made with above 0.5, not 0.6 \(steps, SingleEvent, judge, .*Batched\)"):
+        pipeline = CurationPipeline([Chunk(), SingleEvent(Batched(above=0.6))])
+        run_pipeline(pipeline, source, tmp_path / "out", limit=3, resume=True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_pictures_beside_the_audio(corpora, tmp_path, stream):
+    images = pytest.importorskip("PIL.Image")
+    images.new("RGB", (2, 3)).save(tmp_path / "a.png")
+    ds = datasets.Dataset.from_dict({"audio": [str(path) for path in files_of(corpora)[:3]], "picture": ["a.png"] * 3})
+    ds = ds.map(lambda row: {"picture": str(tmp_path / "a.png")}).cast_column("picture", datasets.Image())
+    run_pipeline(CurationPipeline([Chunk(min_energy=0)]), ds.to_iterable_dataset() if stream else ds, tmp_path / "out")
+    files = str(tmp_path / "out" / "kept" / "*.parquet")
+    kept = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert kept[0]["picture"].size == (2, 3)
