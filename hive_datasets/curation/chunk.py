@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from ..errors import EmptySourceError, SourceError
-from .clips import END, REPLACED, START, OpenAudio, copy_audio, open_audio, sum_of_squares
+from .clips import END, REPLACED, START, OpenAudio, copy_audio, name_of, open_audio, sum_of_squares
 from .steps import Batch, Reason, Record, Result, Step, batch_of, records_of
 
 #: The mean square of each chunk.
@@ -95,6 +95,8 @@ class Chunk(Step):
             times = {START: (first + start) / rate, END: (first + stop) / rate, ENERGY: energy}
             chunk = {**record, **times}
             reason = self._reason((stop - start) / rate, energy, is_whole)
+            if energy is not None and not math.isfinite(energy):
+                reason = Reason("unreadable", f"{name_of(record)}: it has samples that are not numbers")
             if self.copy and reason is None:
                 try:
                     chunk |= copy_audio(chunk)
@@ -106,7 +108,7 @@ class Chunk(Step):
         if energy is None:
             return Reason(f"tail under {self.min_tail_seconds:g} s", f"{seconds:.3f} s")
         least = self.min_whole_energy if is_whole and self.min_whole_energy is not None else self.min_energy
-        if not energy >= least:  # also if samples are no numbers
+        if energy < least:
             return Reason(f"energy under {least:g}", f"{energy:.3g}")
         return None
 

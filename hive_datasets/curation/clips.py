@@ -6,7 +6,7 @@ import io
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -244,9 +244,8 @@ def replace_audio(record: Mapping[str, Any], samples: Samples, sampling_rate: in
     kind, subtype = ("flac", "PCM_24") if fits else ("wav", "FLOAT")
     data = Encoding(kind, subtype).encode(samples, sampling_rate)[0]
     name = name_of(record)
-    was_replaced = bool(record.get(ORIGINAL_PATH))
-    start, end = (ORIGINAL_START, ORIGINAL_END) if was_replaced else (START, END)
-    path = record[ORIGINAL_PATH] if was_replaced else name
+    start, end = (ORIGINAL_START, ORIGINAL_END) if is_replaced(record) else (START, END)
+    path = record[ORIGINAL_PATH] if is_replaced(record) else name
     origin = {ORIGINAL_PATH: path, ORIGINAL_START: record.get(start), ORIGINAL_END: record.get(end)}
     audio = {"bytes": data, "path": f"{os.path.splitext(os.path.basename(name))[0]}.{kind}"}
     return {"audio": audio, START: 0.0, END: len(samples) / sampling_rate, **origin}
@@ -261,6 +260,26 @@ def store_audio(value: Any) -> Any:
     """
     decoded = _decoded(value)
     return value if decoded is None else {**replace_audio({"audio": value}, *decoded)["audio"], "path": None}
+
+
+def as_file(value: Any) -> dict[str, Any]:
+    """A record's audio as a column of `AUDIO_TYPE` has it: of a path, no bytes; of samples, those of a file.
+
+    Example:
+        >>> as_file("a.wav"), as_file({"bytes": b"fLaC", "path": "b.flac"})
+        ({'bytes': None, 'path': 'a.wav'}, {'bytes': b'fLaC', 'path': 'b.flac'})
+    """
+    with suppress(SourceError):  # of another shape than audio has: it was told before
+        value = store_audio(value)
+    if isinstance(value, str | os.PathLike):
+        return {"bytes": None, "path": os.fspath(value)}
+    stored = value if isinstance(value, Mapping) else {}
+    return {"bytes": stored.get("bytes"), "path": stored.get("path")}
+
+
+def is_replaced(record: Mapping[str, Any]) -> bool:
+    """Whether a record has other audio than its recording's."""
+    return bool(record.get(ORIGINAL_PATH))
 
 
 def name_of(record: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ class Asking(Scorer):
     prefix: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.judge, AudioJudge):
+        if isinstance(self.judge, type) or not isinstance(self.judge, AudioJudge):
             raise TypeError(f"judge must be an AudioJudge, with a method `ask`, a model and a version: {self.judge!r}")
 
     def columns(self) -> dict[str, pa.DataType]:
@@ -145,7 +145,7 @@ class LeafLabel(Asking):
         for label, candidates in zip(labels_of(record), routes, strict=True):
             if len(candidates) < 2:
                 labels += candidates
-                problem = problem if candidates else f"no leaf above: {label}"
+                problem = problem if candidates else self._why_none(label)
                 continue
             answer: Answer = next(answers)
             if answer.choice is None or answer.choice == NONE:
@@ -156,6 +156,10 @@ class LeafLabel(Asking):
         if problem:
             return {"labels": labels_of(record), **self.scored(None, problem)}
         return {"labels": list(dict.fromkeys(labels)), **self.scored(min(scores), "")}
+
+    def _why_none(self, label: str) -> str:
+        is_known = label in find_ontology(self.hive) or label in find_ontology(self.audioset)
+        return f"no leaf above: {label}" if is_known else f"label not in the ontology: {label}"
 
 
 def leaf_candidates(label: str, hive: Ontology, audioset: Ontology) -> list[str]:

@@ -37,7 +37,7 @@ class SingleLabel(Filter):
 
     def reasons(self, records: Sequence[Record]) -> list[Reason | None]:
         """Why each is dropped."""
-        return [self._reason(labels_of(record)) for record in records]
+        return [self._reason(list(dict.fromkeys(labels_of(record)))) for record in records]
 
     def _reason(self, labels: Sequence[str]) -> Reason | None:
         if len(labels) > 1:

@@ -114,7 +114,7 @@ def best_mixtures(dataset: Dataset, fraction: float = 0.5, by: str | Sequence[st
 
     Raises:
         ValueError: `fraction` is out of range.
-        RecordError: a column is missing.
+        RecordError: a column is missing, or it is a stream.
 
     Example:
         >>> scores = {"mix_id": ["a", "b", "c", "d"], "num_sources": [2, 2, 2, 3]}
@@ -124,16 +124,18 @@ def best_mixtures(dataset: Dataset, fraction: float = 0.5, by: str | Sequence[st
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction must be from 0 to 1, not {fraction}")
+    if not isinstance(dataset, Dataset):
+        raise RecordError(f"the best are chosen of a Dataset, not of {type(dataset).__name__}: a stream shows no end")
     by = [by] if isinstance(by, str) else list(by)
     needed = ["mix_id", "confusion_score", *by]
     if missing := [name for name in needed if name not in dataset.column_names]:
         raise RecordError(f"there is no column {', '.join(missing)}, only {', '.join(dataset.column_names)}")
-    groups: dict[tuple[Any, ...], list[tuple[float, str, int]]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[tuple[float, str, int]]] = defaultdict(list)
     rows = dataset.select_columns(needed).with_format(None)
     for number, row in enumerate(rows):
         score = row["confusion_score"]
         if score is not None and score == score:
-            groups[tuple(row[name] for name in by)].append((-score, row["mix_id"], number))
+            groups[tuple(map(repr, (row[name] for name in by)))].append((-score, row["mix_id"], number))
     counts = {key: math.ceil(round(fraction * len(group), 9)) for key, group in groups.items()}  # 0.07 * 100 is over 7
     kept = [number for key, group in groups.items() for *_, number in sorted(group)[: counts[key]]]
     return dataset.select(sorted(kept))
@@ -148,11 +150,13 @@ def _confusable(label: str, ontology: Ontology) -> list[str]:
 
 def _render(record: Record) -> tuple[Sequence[str], Sequence[npt.NDArray[np.float32]], int]:
     """The labels, stems and rate of a mixture, decoded or not."""
-    value = record.get("mixture")
+    if "mixture" not in record:
+        raise RecordError(f"there is no column mixture, as load_dataset('hive') has it, only {', '.join(record)}")
+    value = record["mixture"]
     if value is None:
         raise SourceError("its sources could not be read")
     if not isinstance(value, Mapping):
-        raise RecordError(f"there is no column mixture, as load_dataset('hive') has it, only {', '.join(record)}")
+        raise RecordError(f"mixture is {value!r:.60}, not what load_dataset('hive') has there")
     rendered = value if "mix" in value else render_mixture(parse_recipe(value), open_mixer())
     stems = np.asarray(rendered["sources"], np.float32)
     return _recipe_of(record).labels, list(stems), int(rendered["sampling_rate"])

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pyarrow as pa
 from datasets import Audio, Dataset, Features, IterableDataset
 
 from ..errors import HiveError, RecordError
-from .clips import END, ORIGINAL_END, ORIGINAL_PATH, ORIGINAL_START, START, name_of
+from .clips import END, ORIGINAL_END, ORIGINAL_PATH, ORIGINAL_START, REPLACED, START, as_file, is_replaced, name_of
 from .labels import LABELS_TYPE
 from .records import Records, read_records
-from .steps import FAILURES, Batch, Reason, Record, Step, batch_of, labels_of, missing_column, records_of
+from .steps import (
+    CLIPS_AT_ONCE,
+    FAILURES,
+    Batch,
+    Reason,
+    Record,
+    Step,
+    batch_of,
+    labels_of,
+    missing_column,
+    reason_of,
+    records_of,
+)
 
 #: The columns that say by which step a record was dropped, and why; empty if it is kept.
 DROPPED_BY, REASON, DETAIL = "dropped_by", "reason", "detail"
 #: Where a record is from, and what each step made of its labels, with which model.
 PROVENANCE = "provenance"
-#: Clips that a step is handed at once, so that memory does not grow with the number of records.
-_CLIPS_AT_ONCE = 64
 PROVENANCE_TYPE = pa.struct(
     {
         "file": pa.string(),
@@ -99,13 +111,14 @@ class CurationPipeline:
     """Steps, one after the other.
 
     Called with a batch, as by ``map(pipeline, batched=True)``, it drops nothing: dropped records stay, with the columns
-    ``dropped_by``, ``reason`` and ``detail``, which are empty for kept ones. `with_reasons` takes them apart. `run`
-    (in `hive_datasets.curation`) writes a folder, and goes on where it was interrupted.
+    ``dropped_by``, ``reason`` and ``detail``, which are empty for kept ones. `with_reasons` takes them apart.
+    `run_pipeline` writes a folder, and goes on where it was interrupted.
 
     Args:
         steps: `Chunk`, `SingleEvent`, ..., in their order.
-        on_error: "reject" drops a record that cannot be read or answered about, with a reason; "raise" ends. A model
-            that cannot be loaded, or a server that is down, always ends.
+        on_error: what becomes of a record that cannot be read or answered about: "reject" leaves it to the steps, of
+            which `Chunk` and `MinScore` drop it with a reason; "raise" ends. A model that cannot be loaded, or a server
+            that is down, always ends.
 
     Raises:
         TypeError: one of them is no step.
@@ -149,28 +162,18 @@ class CurationPipeline:
 
     def process(self, records: Sequence[Record]) -> Processed:
         """All records after all steps."""
-        done: list[tuple[Place, Record]] = []
         counts: dict[str, StepCount] = {}
-        # each with where it stands, so that dropped ones stay among the others
-        alive: list[tuple[Place, Record]] = [((number,), _begin(record)) for number, record in enumerate(records)]
-        for title, step in zip(self._titles(), self.steps, strict=True):
-            count = counts.setdefault(title, StepCount())
-            count.taken += len(alive)
-            following = []
-            for place, record, reason in self._apply(step, alive):
-                if reason is None:
-                    following.append((place, record))
-                    continue
-                if self.on_error == "raise" and reason.what in FAILURES:
-                    raise HiveError(f"{step.name}: {reason.what}: {reason.detail or name_of(record)}")
-                count.dropped[reason.what] = count.dropped.get(reason.what, 0) + 1
-                done.append((place, {**record, DROPPED_BY: step.name, REASON: reason.what, DETAIL: reason.detail}))
-            count.kept += len(following)
-            alive = following
-        done += [(place, {**record, DROPPED_BY: "", REASON: "", DETAIL: ""}) for place, record in alive]
+        return Processed(list(self.iterate(records, counts)), counts)
+
+    def iterate(self, records: Sequence[Record], counts: dict[str, StepCount]) -> Iterator[Record]:
+        """All records after all steps, one by one, so that new audio need not be held; `counts` are counted up."""
+        for title in self._titles():
+            counts.setdefault(title, StepCount())
         replaces_audio = "audio" in self.columns()
-        in_order = [_end(record, replaces_audio) for _, record in sorted(done, key=lambda pair: pair[0])]
-        return Processed(in_order, counts)
+        added = self._added()
+        begun = [((number,), _begin(record, added)) for number, record in enumerate(records)]
+        for _, record in self._follow(0, begun, counts):
+            yield _end(record, replaces_audio)
 
     def __call__(self, batch: Batch) -> dict[str, list[Any]]:
         """For ``map(..., batched=True)``: all records, with the columns that tell which are dropped, and why."""
@@ -181,6 +184,8 @@ class CurationPipeline:
 
     def with_reasons(self, dataset: Records, num_proc: int | None = None, batch_size: int = 100) -> Reasoned:
         """A dataset's records that are kept, those that are not, and how many of these by step and reason.
+
+        Of a stream, kept and rejects are two streams, each of which runs all steps: `run_pipeline` does so once.
 
         Args:
             dataset: what `read_records` takes.
@@ -195,7 +200,14 @@ class CurationPipeline:
         if not len(dataset):
             nothing = Dataset.from_dict({name: [] for name in features}, features=features)
             return Reasoned(nothing, nothing, {})
-        marked = dataset.map(self, batched=True, batch_size=batch_size, features=features, num_proc=num_proc)
+        marked = dataset.map(
+            self,
+            batched=True,
+            batch_size=batch_size,
+            features=features,
+            num_proc=num_proc,
+            remove_columns=[name for name in ("text_label",) if name in dataset.column_names],
+        )
         reasons = marked.with_format(None).select_columns([DROPPED_BY, REASON])
         counts = Counter((row[DROPPED_BY], row[REASON]) for row in reasons if row[DROPPED_BY])
         rejects = marked.filter(_is_dropped, input_columns=[DROPPED_BY])
@@ -208,14 +220,14 @@ class CurationPipeline:
             RecordError: there is no column of audio, or one that the pipeline would take the place of; or one that a
                 step needs is not there.
         """
-        check_columns(given)
+        _check_columns(given, self._added())
         if "audio" not in given:
             raise RecordError(f"there is no column audio, only {', '.join(given)}")
-        there = {*given, "labels"}
+        there = {**given, "labels": LABELS_TYPE}
         for step in self.steps:
-            for needed in step.needs() - there:
-                raise missing_column(needed, sorted(there))
-            there |= set(step.columns())
+            if needed := step.missing(there):
+                raise missing_column(needed, there)
+            there |= step.columns()
         added = Features.from_arrow_schema(pa.schema(list(self.columns().items())))
         features = Features({name: feature for name, feature in given.items() if name != "text_label"} | added)
         if isinstance(features["audio"], dict):  # a file's bytes and its name
@@ -230,15 +242,47 @@ class CurationPipeline:
             for place, name in enumerate(names)
         ]
 
+    def _added(self) -> list[Set[str]]:
+        """The columns that only curation has, in groups that are added together."""
+        shared = {"audio", "labels", START, END}
+        by_step = [step.columns().keys() - shared for step in self.steps]
+        groups: list[Set[str]] = [{DROPPED_BY, REASON, DETAIL, PROVENANCE}]
+        for added in by_step:
+            groups += [added & REPLACED.keys(), added - REPLACED.keys()]
+        return groups
+
+    def _follow(
+        self, number: int, alive: Sequence[tuple[Place, Record]], counts: dict[str, StepCount]
+    ) -> Iterator[tuple[Place, Record]]:
+        """What becomes of records from the step of that number on, in order, a few at a time."""
+        if len(alive) > CLIPS_AT_ONCE:
+            for start in range(0, len(alive), CLIPS_AT_ONCE):
+                yield from self._follow(number, alive[start : start + CLIPS_AT_ONCE], counts)
+            return
+        if number == len(self.steps):
+            for place, record in alive:
+                yield place, {**record, DROPPED_BY: "", REASON: "", DETAIL: ""}
+            return
+        step, title = self.steps[number], self._titles()[number]
+        count = counts[title]
+        count.taken += len(alive)
+        kept, dropped = [], []
+        for place, record, reason in self._apply(step, alive):
+            if self.on_error == "raise":
+                _raise_failure(step, record, reason)
+            if reason is None:
+                kept.append((place, record))
+                continue
+            count.dropped[reason.what] = count.dropped.get(reason.what, 0) + 1
+            dropped.append((place, {**record, DROPPED_BY: title, REASON: reason.what, DETAIL: reason.detail}))
+        count.kept += len(kept)
+        yield from heapq.merge(dropped, self._follow(number + 1, kept, counts), key=itemgetter(0))
+
     def _apply(
         self, step: Step, alive: Sequence[tuple[Place, Record]]
     ) -> Iterator[tuple[Place, Record, Reason | None]]:
         if step.one_to_one:
-            results = [
-                result
-                for start in range(0, len(alive), _CLIPS_AT_ONCE)
-                for result in step.process([record for _, record in alive[start : start + _CLIPS_AT_ONCE]])
-            ]
+            results = step.process([record for _, record in alive])
             pairs = [(place, before, result) for (place, before), result in zip(alive, results, strict=True)]
         else:
             pairs = [
@@ -258,39 +302,46 @@ class CurationPipeline:
             yield place, {**after, PROVENANCE: {"steps": [*before[PROVENANCE]["steps"], note]}}, reason
 
 
-def check_columns(names: Collection[str]) -> None:
-    """Make sure that what a pipeline adds does not take the place of a user's own.
+def _check_columns(names: Collection[str], added: Sequence[Set[str]]) -> None:
+    """Make sure that what is added does not take the place of a user's own.
 
     Raises:
-        RecordError: a column has the name of one that a pipeline adds, and is not of an earlier run.
+        RecordError: a column has the name of one that is added, and the others are not there, as after an earlier run.
     """
-    if DROPPED_BY in names:
-        return
-    taken = [name for name in (REASON, DETAIL, PROVENANCE) if name in names]
-    if taken:
-        raise RecordError(f"the columns {', '.join(taken)} are named as those in which curation tells why: rename them")
+    there = set(names)
+    for group in added:
+        taken = group & there
+        if taken and taken != group:
+            raise RecordError(
+                f"the columns {', '.join(sorted(taken))} are named as those that curation adds: rename them"
+            )
 
 
-def _begin(record: Mapping[str, Any]) -> Record:
+def _begin(record: Mapping[str, Any], added: Sequence[Set[str]]) -> Record:
     """A record with its labels as a list, and its provenance begun, or going on from that of an earlier run."""
-    check_columns(record)
+    _check_columns(record, added)
     rest = {name: value for name, value in record.items() if name not in ("text_label", "labels")}
     earlier = (record.get(PROVENANCE) or {}).get("steps") or []
     return {**rest, "labels": labels_of(dict(record)), PROVENANCE: {"steps": list(earlier)}}
 
 
+def _raise_failure(step: Step, record: Record, reason: Reason | None) -> None:
+    """Raise an error if a record could not be processed, whether the step drops it or tells so in a column."""
+    told = [reason_of(record[name]) for name in step.columns() if name.endswith("_reason") and record.get(name)]
+    for each in [*([reason] if reason else []), *told]:
+        if each.what in FAILURES:
+            raise HiveError(f"{step.name}: {each.what}: {each.detail or name_of(record)}")
+
+
 def _end(record: Record, replaces_audio: bool) -> Record:
     """A record whose provenance says where it is from; its audio of one type, whether it was replaced or not."""
-    is_replaced = bool(record.get(ORIGINAL_PATH))
-    start, end = (ORIGINAL_START, ORIGINAL_END) if is_replaced else (START, END)
+    start, end = (ORIGINAL_START, ORIGINAL_END) if is_replaced(record) else (START, END)
     origin = {
-        "file": str(record[ORIGINAL_PATH]) if is_replaced else name_of(record),
+        "file": str(record[ORIGINAL_PATH]) if is_replaced(record) else name_of(record),
         "start_second": record.get(start),
         "end_second": record.get(end),
     }
-    audio = record.get("audio")
-    if replaces_audio and isinstance(audio, str):
-        audio = {"bytes": None, "path": audio}
+    audio = as_file(record.get("audio")) if replaces_audio else record.get("audio")
     return {**record, "audio": audio, PROVENANCE: {**origin, **record[PROVENANCE]}}
 
 

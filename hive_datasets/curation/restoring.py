@@ -13,7 +13,7 @@ from ..backends.memory import in_halves
 from ..backends.protocols import Restorer, Samples
 from ..errors import BackendError
 from .bandwidth import measure_bandwidth
-from .clips import REPLACED, clip_or_problem, replace_audio
+from .clips import REPLACED, as_file, clip_or_problem, replace_audio
 from .judging import score_columns
 from .steps import Record, Scorer
 
@@ -73,12 +73,9 @@ class SuperResolve(Scorer):
         return [self._restore(record) for record in records]
 
     def _restore(self, record: Record) -> dict[str, Any]:
-        identity = {"super_resolve_model": self.restorer.model, "super_resolve_version": self.restorer.version}
         clip, problem = clip_or_problem(record)
         if clip is None:
-            kept = {name: record.get(name) for name in self.columns()}
-            failed = {"super_resolve_score": None, "super_resolve_reason": problem}
-            return {**kept, "bandwidth_hz": None, "restored": False, **failed, **identity}
+            return self._failed(record, problem)
         bandwidth = measure_bandwidth(clip)
         samples = clip.resampled(self.restorer.sampling_rate)
         needs_it = self.below_hz is None or bandwidth < self.below_hz
@@ -86,14 +83,22 @@ class SuperResolve(Scorer):
             samples = restore_in_windows(
                 samples, self.restorer, round(self.window_seconds * self.restorer.sampling_rate)
             )
+        if not np.isfinite(samples).all():
+            return self._failed(record, "no audio: the model gives what is no number")
         return {
             **replace_audio(record, samples[:, None], self.restorer.sampling_rate),
             "bandwidth_hz": bandwidth,
             "restored": needs_it and self.restorer.invents,
-            "super_resolve_score": 1.0,
-            "super_resolve_reason": "",
-            **identity,
+            **self._told(1.0, ""),
         }
+
+    def _failed(self, record: Record, problem: str) -> dict[str, Any]:
+        kept = {name: record.get(name) for name in REPLACED} | {"audio": as_file(record.get("audio"))}
+        return {**kept, "bandwidth_hz": None, "restored": False, **self._told(None, problem)}
+
+    def _told(self, score: float | None, problem: str) -> dict[str, Any]:
+        values = (score, problem, self.restorer.model, self.restorer.version)
+        return dict(zip(score_columns("super_resolve"), values, strict=True))
 
 
 def restore_in_windows(samples: Samples, restorer: Restorer, window: int) -> Samples:
@@ -103,7 +108,7 @@ def restore_in_windows(samples: Samples, restorer: Restorer, window: int) -> Sam
     w(n) = sin(pi n / N)**2, N even); before the first and after the last, what is missing of the sum is made up for.
 
     Raises:
-        BackendError: the restorer gives another shape, or what is no number.
+        BackendError: the restorer gives another shape.
 
     Example:
         >>> from hive_datasets.backends import Resample
@@ -133,9 +138,6 @@ def restore_in_windows(samples: Samples, restorer: Restorer, window: int) -> Sam
 
 def _restore_checked(windows: Samples, restorer: Restorer) -> Samples:
     restored: Samples = np.concatenate(in_halves(lambda part: [restorer.restore(np.stack(part))], list(windows)))
-    if restored.shape != windows.shape or not np.isfinite(restored).all():
-        wrong = (
-            f"shape {restored.shape} for {windows.shape}" if restored.shape != windows.shape else "what is no number"
-        )
-        raise BackendError(f"{restorer.model} gives {wrong}")
+    if restored.shape != windows.shape:
+        raise BackendError(f"{restorer.model} gives shape {restored.shape} for {windows.shape}")
     return restored.astype(np.float32)

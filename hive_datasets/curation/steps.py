@@ -17,7 +17,7 @@ import dataclasses
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,10 +30,10 @@ from ..errors import RecordError
 Record = dict[str, Any]
 #: Rows as `datasets` hands them to a batched function.
 Batch = Mapping[str, Sequence[Any]]
-
-
+#: Records that a step reads the audio of at once, so that memory does not grow with the number of records.
+CLIPS_AT_ONCE = 64
 #: What stands in a reason if a record could not be processed, and not because of what was heard in it.
-FAILURES = frozenset({"unreadable", "empty", "no answer", "no tags"})
+FAILURES = frozenset({"unreadable", "empty", "no answer", "no tags", "no audio"})
 
 
 class Reason(NamedTuple):
@@ -76,9 +76,9 @@ class Step(ABC):
         """The columns that it adds or changes."""
         return {}
 
-    def needs(self) -> set[str]:
-        """The columns, besides audio and labels, that must be there before."""
-        return set()
+    def missing(self, there: Collection[str]) -> str | None:
+        """A column that it needs, besides audio and labels, and that is not there."""
+        return None
 
     @abstractmethod
     def process(self, records: Sequence[Record]) -> list[Result]:
@@ -106,7 +106,9 @@ class Scorer(Step):
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
         """For ``map(..., batched=True)``: the columns that are added or changed."""
-        added = self.score(records_of(batch))
+        records = records_of(batch)
+        starts = range(0, len(records), CLIPS_AT_ONCE)
+        added = [row for start in starts for row in self.score(records[start : start + CLIPS_AT_ONCE])]
         return {name: _column([row[name] for row in added], type) for name, type in self.columns().items()}
 
 
@@ -132,7 +134,7 @@ class MinScore(Filter):
 
     Args:
         column: what the step's columns begin with: "single_event" for ``single_event_score`` and
-            ``single_event_reason``.
+            ``single_event_reason``; or any column of numbers, as "chunk_energy".
         at_least: the lowest score that is kept; None to look at ``_reason`` alone.
 
     Example:
@@ -158,19 +160,25 @@ class MinScore(Filter):
         """Why each is dropped."""
         return [self._reason(record) for record in records]
 
-    def needs(self) -> set[str]:
+    def missing(self, there: Collection[str]) -> str | None:
         """The column that it decides by."""
-        return {f"{self.column}_{'reason' if self.at_least is None else 'score'}"}
+        columns = self._columns()
+        return None if any(column in there for column in columns) else columns[0]
+
+    def _columns(self) -> tuple[str, ...]:
+        """The columns that it may decide by: the first that is there."""
+        if self.at_least is None:
+            return (f"{self.column}_reason",)
+        return f"{self.column}_score", self.column
 
     def _reason(self, record: Record) -> Reason | None:
-        (needed,) = self.needs()
-        if needed not in record:
+        if needed := self.missing(record):
             raise missing_column(needed, record)
         if record.get(f"{self.column}_reason"):
             return reason_of(record[f"{self.column}_reason"])
         if self.at_least is None:
             return None
-        score = record[needed]
+        score = next(record[column] for column in self._columns() if column in record)
         if score is None or score != score:
             return Reason("no score")
         return None if score >= self.at_least else Reason(f"score below {self.at_least:g}", f"{score:.6g}")
@@ -237,7 +245,9 @@ def labels_of(record: Record) -> list[str]:
         value = [value]
     if isinstance(value, Sequence | np.ndarray) and all(isinstance(label, str) for label in value):
         return [label for label in value if label.strip()]
-    raise RecordError(f"labels are {value!r:.60}: they must be a text, or a list of such")
+    raise RecordError(
+        f"labels are {value!r:.60}: they must be a text, or a list of such; `read_records` makes texts of class numbers"
+    )
 
 
 def config_of(configured: Any) -> dict[str, Any]:

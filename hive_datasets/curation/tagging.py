@@ -52,9 +52,9 @@ class TagAudioSet(Scorer):
     relabel: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.tagger, AudioTagger):
+        if isinstance(self.tagger, type) or not isinstance(self.tagger, AudioTagger):
             raise TypeError(f"tagger must be an AudioTagger, with a method `tag`, a model, a version: {self.tagger!r}")
-        if not 1 <= self.top_k <= len(audioset_classes()):
+        if not isinstance(self.top_k, int) or not 1 <= self.top_k <= len(audioset_classes()):
             raise ValueError(f"top_k must be from 1 to {len(audioset_classes())}, not {self.top_k}")
 
     def columns(self) -> dict[str, pa.DataType]:

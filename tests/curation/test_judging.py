@@ -68,10 +68,11 @@ def test_one_bad_record_loses_no_other():
 
 def test_several_labels_and_none():
     clip = tone(0.1, 0.9)
-    labels = [["Pig", "Oink"], [], ["Pig", "Unheard-of"]]
-    batch = LeafLabel(PeakJudge())({"audio": [clip] * 3, "labels": labels})
-    assert batch["labels"] == [["Pig"], [], ["Pig", "Unheard-of"]]
-    assert batch["leaf_label_reason"] == ["", "no label", "no leaf above: Unheard-of"]
+    labels = [["Pig", "Oink"], [], ["Pig", "Unheard-of"], ["Echo"]]
+    batch = LeafLabel(PeakJudge())({"audio": [clip] * 4, "labels": labels})
+    assert batch["labels"] == [["Pig"], [], ["Pig", "Unheard-of"], ["Echo"]]
+    why = ["", "no label", "label not in the ontology: Unheard-of", "no leaf above: Echo"]
+    assert batch["leaf_label_reason"] == why
 
 
 def test_single_events():

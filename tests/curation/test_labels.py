@@ -10,6 +10,7 @@ from hive_datasets.curation.labels import drop_ancestors
 
 
 def test_single_labels():
+    assert SingleLabel()({"labels": [["Dog", "Dog"]]}) == [True]
     labels = ["Dog", ["Dog"], [], ["Dog", "Bark"]]
     assert SingleLabel()({"labels": labels}) == [True, True, True, False]
     assert SingleLabel("drop")({"text_label": labels}) == [True, True, False, False]

@@ -98,6 +98,8 @@ def test_what_cannot_be_scored_has_a_reason(row):
         "unreadable: its sources could not be read",
     ]
     with pytest.raises(RecordError, match="no column mixture"):
+        CurateMixtures(SayingJudge("0"))({"audio": ["a.wav"]})
+    with pytest.raises(RecordError, match=r"mixture is 'a.wav', not what load_dataset\('hive'\) has there"):
         CurateMixtures(SayingJudge("0"))({"mixture": ["a.wav"]})
 
 
@@ -132,3 +134,11 @@ def test_what_has_no_scores():
         best_mixtures(datasets.Dataset.from_dict({"mix_id": ["a"]}))
     with pytest.raises(ValueError, match="from 0 to 1"):
         best_mixtures(datasets.Dataset.from_dict({"mix_id": ["a"]}), 2)
+
+
+def test_what_the_best_cannot_be_chosen_of():
+    scores = {"mix_id": ["a", "b", "c"], "labels": [["x"], ["x"], ["y"]], "confusion_score": [0.5, 1.0, 0.0]}
+    ds = datasets.Dataset.from_dict(scores)
+    assert best_mixtures(ds, by="labels")["mix_id"][:] == ["b", "c"]
+    with pytest.raises(RecordError, match="chosen of a Dataset, not of IterableDataset"):
+        best_mixtures(ds.to_iterable_dataset())

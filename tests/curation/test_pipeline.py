@@ -2,9 +2,10 @@ import itertools
 import pickle
 
 import datasets
+import numpy as np
 import pytest
 
-from hive_datasets import HiveError
+from hive_datasets import HiveError, RecordError
 from hive_datasets.curation import (
     Chunk,
     CurationPipeline,
@@ -16,7 +17,7 @@ from hive_datasets.curation import (
     TagAudioSet,
     make_pipeline,
 )
-from tests.curation.models import HalvingRestorer, PeakJudge, RateTagger
+from tests.curation.models import HalvingRestorer, PeakJudge, RateTagger, SayingJudge, tone
 from tests.curation.test_clips import files_of
 
 STEPS = [
@@ -149,3 +150,74 @@ def test_what_is_no_pipeline():
             CurationPipeline(steps)
     with pytest.raises(ValueError, match="on_error"):
         CurationPipeline([Chunk()], on_error="skip")
+
+
+@pytest.mark.parametrize("labels", [["Dog", "Cat"], [["Dog"], []]])
+@pytest.mark.parametrize("name", ["text_label", "label"])
+def test_labels_of_the_authors_in_a_dataset(corpora, labels, name):
+    files = [str(path) for path in files_of(corpora)[:2]]
+    ds = datasets.Dataset.from_dict({"audio": files, name: labels})
+    kept, _, _ = CurationPipeline([Chunk(min_energy=0)]).with_reasons(ds)
+    assert {tuple(row["labels"]) for row in kept} == {tuple([one] if isinstance(one, str) else one) for one in labels}
+
+
+@pytest.mark.parametrize("column", ["tag_score", "original_path", "restored", "chunk_energy", "reason"])
+def test_columns_of_the_users_are_not_overwritten(column):
+    steps = [Chunk(min_energy=0), TagAudioSet(RateTagger()), SuperResolve(HalvingRestorer())]
+    records = [{"audio": tone(1), "labels": [], column: "mine"}]
+    if column == "chunk_energy":  # the only one of its step: as after an earlier one
+        assert CurationPipeline(steps).process(records).records[0][column] > 0
+        return
+    with pytest.raises(RecordError, match=f"the columns {column} are named as those that curation adds: rename them"):
+        CurationPipeline(steps).process(records)
+    with pytest.raises(RecordError, match=column):
+        CurationPipeline(steps).with_reasons(datasets.Dataset.from_dict({"audio": ["a.wav"], column: ["mine"]}))
+
+
+def test_an_earlier_runs_columns_are_made_again():
+    first = [Chunk(min_energy=0, copy=True), TagAudioSet(RateTagger())]
+    (before,) = CurationPipeline(first).process([{"audio": tone(1), "labels": []}]).records
+    step_by_step = {name: value for name, value in before.items() if name not in ("dropped_by", "reason", "detail")}
+    del step_by_step["provenance"]
+    again = [*first, SuperResolve(HalvingRestorer())]
+    for record in (before, step_by_step):
+        (after,) = CurationPipeline(again).process([record]).records
+        assert (after["tag_score"], after["original_path"]) == (before["tag_score"], before["original_path"])
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (SingleEvent(PeakJudge()), "SingleEvent: unreadable: gone.wav: there is no such file"),
+        (SingleEvent(SayingJudge(None, "no answer: timeout")), "SingleEvent: no answer: timeout"),
+        (TagAudioSet(RateTagger(np.nan)), "TagAudioSet: no tags: the model gives what is no number"),
+        (SuperResolve(HalvingRestorer()), "SuperResolve: unreadable: gone.wav"),
+    ],
+)
+def test_failures_may_end_it_before_anything_is_decided(step, message):
+    records = [{"audio": tone(1), "labels": []}, {"audio": "gone.wav", "labels": []}]
+    with pytest.raises(HiveError, match=message):
+        CurationPipeline([step], on_error="raise").process(records)
+    assert [record["dropped_by"] for record in CurationPipeline([step]).process(records).records] == ["", ""]
+
+
+def test_new_audio_is_not_held_until_the_end():
+    """Of what a long recording becomes, some is handed on before the rest is made."""
+    made = []
+
+    class Noting(HalvingRestorer):
+        def restore(self, windows):
+            made.append(len(windows))
+            return windows
+
+    pipeline = CurationPipeline([Chunk(1, 1, 0, 0), SuperResolve(Noting(8000, invents=False), below_hz=None)])
+    rows = pipeline.iterate([{"audio": tone(400, sampling_rate=8000), "labels": []}], {})
+    next(rows)
+    assert len(made) == 64
+    assert len(list(rows)) == 399
+
+
+def test_reasons_of_two_steps_of_one_name():
+    pipeline = CurationPipeline([SingleLabel(), Chunk(min_energy=0), SingleLabel("drop")])
+    ds = datasets.Dataset.from_dict({"audio": ["a", "b"], "labels": [["x", "y"], ["x"]]})
+    assert pipeline.with_reasons(ds).counts == {("SingleLabel (1)", "several labels"): 1, ("Chunk", "unreadable"): 1}

@@ -1,5 +1,6 @@
 import io
 
+import datasets
 import numpy as np
 import pytest
 import soundfile
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hive_datasets import BackendError
 from hive_datasets.backends import Resample
 from hive_datasets.backends.protocols import Clip
-from hive_datasets.curation import SuperResolve, measure_bandwidth
+from hive_datasets.curation import MinScore, SuperResolve, measure_bandwidth
 from hive_datasets.curation.clips import END, START, read_clip
 from hive_datasets.curation.restoring import restore_in_windows
 from tests.curation.models import HalvingRestorer, PeakJudge, tone
@@ -56,7 +57,7 @@ def test_resampling_invents_nothing():
     batch = SuperResolve(Resample())({"audio": [tone(1), "gone.wav"]})
     assert batch["restored"] == [False, False]
     assert batch["super_resolve_reason"] == ["", "unreadable: gone.wav: there is no such file"]
-    assert batch["audio"][1] == "gone.wav"
+    assert batch["audio"][1] == {"bytes": None, "path": "gone.wav"}
     assert SuperResolve(HalvingRestorer(), below_hz=None)({"audio": [tone(1)]})["restored"] == [True]
 
 
@@ -71,8 +72,12 @@ def test_restorers_that_do_wrong():
 
     with pytest.raises(BackendError, match=r"halving gives shape \(1, 44099\) for \(1, 44100\)"):
         SuperResolve(Short())({"audio": [tone(1)]})
-    with np.errstate(invalid="ignore"), pytest.raises(BackendError, match="halving gives what is no number"):
-        SuperResolve(Exploding())({"audio": [tone(1)]})
+    with np.errstate(invalid="ignore"):
+        batch = SuperResolve(Exploding())({"audio": [tone(1)]})
+    assert (batch["super_resolve_reason"], batch["restored"]) == (
+        ["no audio: the model gives what is no number"],
+        [False],
+    )
     with pytest.raises(TypeError, match="must be a Restorer"):
         SuperResolve(PeakJudge())
     with pytest.raises(ValueError, match="out of range"):
@@ -106,3 +111,25 @@ def test_bandwidth_of_tones_and_silence():
         clip = Clip(np.sin(2 * np.pi * hertz * seconds).astype(np.float32), 44100)
         assert hertz <= measure_bandwidth(clip) <= hertz + 300
     assert measure_bandwidth(Clip(np.zeros(44100, np.float32), 44100)) == 0
+
+
+def test_a_file_that_is_lost_among_others_in_a_map(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(1)["array"], tone(1)["sampling_rate"])
+    audio = ["gone.wav", str(tmp_path / "a.wav"), "gone.wav"]
+    ds = datasets.Dataset.from_dict({"audio": audio, "labels": [["Dog"]] * 3})
+    done = ds.map(SuperResolve(Resample()), batched=True, batch_size=2)
+    assert done.filter(MinScore("super_resolve"), batched=True)["original_path"][:] == audio[1:2]
+    assert done.cast_column("audio", datasets.Audio(decode=False))[0]["audio"] == {"bytes": None, "path": "gone.wav"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("level_db", [-20, -30, -33, -40])
+@pytest.mark.parametrize("rate", [8000, 16000, 32000])
+def test_quiet_noise_of_16_bits(rate, level_db, seed):
+    """Of which the rounding noise is less than 80 dB below."""
+    noise = np.random.default_rng(seed).normal(0, 10 ** (level_db / 20), rate * 3).astype(np.float32)
+    for dither in (0, 1):
+        steps = Clip(noise, rate).resampled(44100) * 2**15
+        steps += dither * np.random.default_rng(seed).triangular(-1, 0, 1, len(steps))
+        clip = Clip((np.round(steps) / 2**15).astype(np.float32), 44100)
+        assert 0.9 * rate / 2 < measure_bandwidth(clip) <= rate / 2 + 300

@@ -90,3 +90,28 @@ def test_without_batched():
 def test_labels_that_are_none(value):
     with pytest.raises(RecordError, match="must be a text, or a list of such"):
         labels_of({"labels": value})
+
+
+def test_any_number_may_be_decided_by():
+    batch = {"audio": ["a.wav"] * 3, "chunk_energy": [0.1, 0.01, None]}
+    assert MinScore("chunk_energy", 0.05)(batch) == [True, False, False]
+    with pytest.raises(RecordError, match="no column chunk_energy_reason"):
+        MinScore("chunk_energy")(batch)
+
+
+def test_clips_are_read_a_few_at_a_time():
+    given = []
+
+    class Counting(PeakJudge):
+        def ask(self, clips, questions):
+            given.append(len(clips))
+            return super().ask(clips, questions)
+
+    scored = SingleEvent(Counting())({"audio": [tone(0.1)] * 150})
+    assert (given, len(scored["single_event_score"])) == ([64, 64, 22], 150)
+
+
+@pytest.mark.parametrize("make", [lambda: SingleEvent(PeakJudge), lambda: TagAudioSet(RateTagger)])
+def test_a_class_is_no_model(make):
+    with pytest.raises(TypeError, match="must be an Audio"):
+        make()
