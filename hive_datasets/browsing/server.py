@@ -118,8 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        url = urlsplit(self.path)
         try:
+            url = urlsplit(self.path)
             body, type_ = self._answer(unquote(url.path), parse_qs(url.query))
             self._send(200, body, type_)
         except (IndexError, ValueError) as error:

@@ -1,5 +1,6 @@
 """The page, in headless Chromium."""
 
+import re
 import shutil
 import threading
 
@@ -234,6 +235,15 @@ def test_keys_lead_past_the_end_of_the_list(open_page):
         page.wait_for_function(f"mixtures.indexOf(current) === {index}")
 
 
+def test_what_two_ask_for_comes_once(open_page):
+    """As scrolling and a key do."""
+    page = open_page()
+    page.evaluate("Promise.all([showMore(), showMore()])")
+    rows = page.evaluate("mixtures.map(mixture => mixture.facts.row)")
+    assert rows[:24] == list(range(24))
+    assert len(set(rows)) == len(rows)
+
+
 def test_after_the_mouse_the_keys_are_the_players(open_page):
     page = open_page("#num_sources=2")
     button = page.get_by_role("button", name="play only").nth(1)
@@ -301,7 +311,34 @@ def test_what_cannot_be_heard_is_said(open_page, copy, shared):
     page.wait_for_function("!mixtures[0].message.hidden")
     page.get_by_role("button", name="solo").nth(1).click()
     page.wait_for_function("!mixtures[0].isMixed")  # it cannot be mixed, and does not look as if it were
+    page.wait_for_function("!mixtures[0].message.hidden")
     assert recipe.sources[0].path in page.locator("article .error").first.inner_text()
+
+
+def test_without_any_audio_it_says_so(open_page, tmp_path):
+    page = open_page(roots=tmp_path)
+    page.wait_for_function("!mixtures[0].message.hidden")  # nothing was pressed
+    assert str(tmp_path) in page.locator("article .error").first.inner_text()
+
+
+def test_nothing_wrong_is_heard_until_the_sources_are_there(open_page):
+    page, held = open_page("#num_sources=2"), []
+    page.route(re.compile(r"/s\d\.wav$"), lambda route: held.append(route))
+    page.evaluate("mixtures[0].audio.loop = true")
+    page.evaluate("mixtures[0].audio.play()")
+    moves(page)
+    page.get_by_role("button", name="solo").nth(1).click()
+    hears(page, 0, [])
+    page.evaluate("mixtures[0].audio.pause()")
+    page.get_by_role("button", name="play only").nth(1).click()
+    page.wait_for_function("mixtures[0].isAlone(1)")
+    assert page.evaluate("mixtures[0].audio.paused")
+    while len(held) < 2:
+        page.wait_for_function("true")
+    for route in held:
+        route.continue_()
+    moves(page)
+    hears(page, 0, [0, 1])
 
 
 def test_names_of_others_stay_text(chromium, mini, corpora, tmp_path):

@@ -179,3 +179,10 @@ def test_many_at_once_render_once(get, serve, corpora, monkeypatch):
     for thread in threads:
         thread.join()
     assert len(rendered) == 1
+
+
+def test_addresses_that_are_none(serve, corpora):
+    server = serve(Mixer(corpora))
+    with socket.create_connection(server.server_address[:2], timeout=60) as connection:
+        connection.sendall(b"GET http://[ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert connection.makefile("rb").read().startswith(b"HTTP/1.1 404 ")
