@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
+from ..errors import OutputError, describe
 from ..files import written_aside
 from ..progress import no_progress, show_progress
-from ..statistics import compute_statistics
-from ..statistics.report import draw_statistics, format_statistics
+from ..statistics import Statistics, compute_statistics
+from ..statistics.report import draw_statistics, find_matplotlib, format_statistics
 from .arguments import add_subset, parse_file, parse_positive, roots_of, subset_of
 
 _DESCRIPTION = """\
@@ -37,13 +39,26 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Count, and say what was counted."""
+    if options.picture is not None:
+        find_matplotlib()  # before all is counted
     found = compute_statistics(
         subset_of(options), roots_of(options), progress=no_progress if options.quiet else show_progress
     )
-    if options.picture is not None:  # before the report, of which a reader may take the head only
-        picture = draw_statistics(found)
-        with written_aside(options.picture) as aside:
-            aside.write_bytes(picture)
-        print(f"picture written to {options.picture}", file=sys.stderr)
-    print(json.dumps(found.to_dict(), indent=2) if options.format == "json" else format_statistics(found, options.top))
+    is_json = options.format == "json"
+    report = json.dumps(found.to_dict(), indent=2) if is_json else format_statistics(found, options.top)
+    try:  # before the report, of which a reader may take the head only
+        if options.picture is not None:
+            _write_picture(found, options.picture)
+    finally:
+        print(report)
     return 0
+
+
+def _write_picture(found: Statistics, file: Path) -> None:
+    picture = draw_statistics(found)
+    try:
+        with written_aside(file) as aside:
+            aside.write_bytes(picture)
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {describe(error)}") from None
+    print(f"picture written to {file}", file=sys.stderr)

@@ -18,6 +18,7 @@ from huggingface_hub import DatasetCardData
 from ..demo import demo_folder
 from ..sources import Corpus, list_corpora
 from ..statistics import Statistics
+from ..statistics.report import describe_lengths
 from ..subset import Subset
 
 _LABELS_SHOWN = 30
@@ -182,9 +183,9 @@ def _mixtures_table(found: Statistics) -> str:
     for split in dict.fromkeys(split for split, _ in found.groups):
         counts = [found.groups.get((split, n), 0) for n in numbers]
         lines.append(f"| {split} | {' | '.join(f'{count:,}' for count in counts)} | {sum(counts):,} |")
-    lengths = ", ".join(f"{count:,} of {seconds:g} s" for seconds, count in found.mixture_seconds.items())
     lines.append(
-        f"\n{found.mixtures:,} mixtures ({lengths}), {found.seconds / 3600:,.2f} hours, of {found.sources:,} sources."
+        f"\n{found.mixtures:,} mixtures ({describe_lengths(found)}), {found.seconds / 3600:,.2f} hours, "
+        f"of {found.sources:,} sources."
     )
     return "\n".join(lines)
 

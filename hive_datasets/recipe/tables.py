@@ -89,7 +89,7 @@ def prefixes_of(paths: pa.StringArray) -> pa.StringArray:
         >>> prefixes_of(pa.array(["AudioSet/a/b.flac", "c.wav"])).to_pylist()
         ['AudioSet', 'c.wav']
     """
-    return pc.replace_substring_regex(paths, "(?s)/.*", "")
+    return pc.list_element(pc.split_pattern(paths, "/", max_splits=1), 0)
 
 
 def crop_samples(table: pa.Table, sampling_rate: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

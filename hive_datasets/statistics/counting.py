@@ -170,9 +170,9 @@ class StatisticsCounter:
 
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         snr = np.delete(uses.field("snr_db").to_numpy(), starts)
-        self._counts["snr"].update(_count(np.floor(snr / SNR_BIN).astype(np.int64)))
+        self._counts["snr"].update(_count(_bins(snr, SNR_BIN)))
         chunk = uses.field("chunk_end_second").to_numpy() - uses.field("chunk_start_second").to_numpy()
-        self._counts["chunk"].update(_count(np.floor(chunk / CHUNK_BIN).astype(np.int64)))
+        self._counts["chunk"].update(_count(_bins(chunk, CHUNK_BIN)))
 
 
 class _Names:
@@ -203,17 +203,25 @@ def _list_pairs(
     return np.concatenate(rows), np.concatenate(pairs)
 
 
+def _bins(values: npt.NDArray[np.float64], width: float) -> npt.NDArray[np.int64]:
+    """The numbers of their bins; of values that are beyond all sense, of the last that there can be."""
+    return np.floor(np.clip(values / width, -(2.0**62), 2.0**62)).astype(np.int64)
+
+
 def _count(values: npt.NDArray[Any]) -> dict[Any, int]:
-    found, counts = np.unique(values, return_counts=True)
-    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+    # np.unique of integers is several times slower since numpy 2.3, which hashes them
+    values = np.sort(values)
+    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])
+    counts = np.diff(np.append(starts, len(values)))
+    return dict(zip(values[starts].tolist(), counts.tolist(), strict=True))
 
 
 def _count_rows(rows: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> dict[Any, int]:
     """In how many rows each value is, however often."""
-    codes, numbers = np.unique(values, return_inverse=True)
-    pairs = np.unique(rows * np.int64(len(codes) + 1) + numbers)
-    counts = np.bincount(pairs % (len(codes) + 1), minlength=len(codes))
-    return dict(zip(codes.tolist(), counts.tolist(), strict=False))
+    span = values.max(initial=0) + 1  # below 2**40, and rows are a batch's
+    pairs = np.sort(rows * span + values)
+    is_new = np.concatenate([[True], pairs[1:] != pairs[:-1]])[: len(pairs)]
+    return _count(pairs[is_new] % span)
 
 
 def _named(counts: Counter[int], names: list[str]) -> dict[str, int]:

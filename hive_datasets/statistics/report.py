@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,8 @@ from .counting import CHUNK_BIN, SNR_BIN, Statistics
 
 #: Characters of the longest bar of a histogram.
 _BAR = 40
+#: More lengths of mixtures than these are not listed one by one.
+_MOST_LENGTHS = 5
 #: Labels in the chart of pairs, and in that of labels.
 _PICTURE_PAIRS, _PICTURE_LABELS = 30, 40
 
@@ -40,8 +43,10 @@ def format_statistics(found: Statistics, top: int = 20) -> str:
             _table([_headed("label", len(labels), len(found.label_sources)), "sources", "mixtures"], labels),
             _table([_headed("labels together", len(pairs), len(found.pairs)), "mixtures"], pairs),
             _table(["corpus", "sources", "mixtures", "share"], corpora),
-            _histogram("SNR against the first source, dB", _by_whole_db(found.snr_db)),
-            _histogram("length of mixtures, s", found.mixture_seconds),
+            _histogram("SNR against the first source, dB", _by_whole(found.snr_db)),
+            _histogram("length of mixtures, s", found.mixture_seconds)
+            if len(found.mixture_seconds) <= _MOST_LENGTHS
+            else _histogram("length of mixtures, s, from", _by_whole(found.mixture_seconds)),
             _histogram("length of chunks, s, from", found.chunk_seconds),
         ]
     )
@@ -53,12 +58,8 @@ def draw_statistics(found: Statistics) -> bytes:
     Raises:
         HiveError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise HiveError("the picture needs matplotlib: pip install 'hive-datasets[plot]'") from None
-    figure = Figure(figsize=(18, 15), layout="constrained")
-    lengths = ", ".join(f"{count:,} of {seconds:g} s" for seconds, count in found.mixture_seconds.items())
+    figure = find_matplotlib().Figure(figsize=(18, 15), layout="constrained")
+    lengths = describe_lengths(found)
     title = f"{found.mixtures:,} mixtures of {found.sources:,} sources, {found.seconds / 3600:,.1f} hours: {lengths}"
     figure.suptitle(title, fontsize=15)
     grid = figure.add_gridspec(3, 4, height_ratios=[1.2, 1.2, 1])
@@ -69,8 +70,37 @@ def draw_statistics(found: Statistics) -> bytes:
     _draw_histogram(figure.add_subplot(grid[2, 2]), found.snr_db, SNR_BIN, "sources by SNR against the first, dB")
     _draw_histogram(figure.add_subplot(grid[2, 3]), found.chunk_seconds, CHUNK_BIN, "sources by length of chunk, s")
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=80)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as boxes
+        figure.savefig(file, format="png", dpi=80)
     return file.getvalue()
+
+
+def find_matplotlib() -> Any:
+    """The module of matplotlib that draws without a screen.
+
+    Raises:
+        HiveError: it is not installed.
+    """
+    try:
+        import matplotlib.figure
+    except ImportError:
+        raise HiveError("the picture needs matplotlib: pip install 'hive-datasets[plot]'") from None
+    return matplotlib.figure
+
+
+def describe_lengths(found: Statistics) -> str:
+    """How long mixtures are, in a few words.
+
+    Example:
+        >>> from hive_datasets import Subset, compute_statistics, demo_folder
+        >>> describe_lengths(compute_statistics(demo_folder() / "metadata"))
+        '32 of 4 s, 8 of 10 s'
+    """
+    seconds = found.mixture_seconds
+    if len(seconds) > _MOST_LENGTHS:
+        return f"from {min(seconds):g} to {max(seconds):g} s"
+    return ", ".join(f"{count:,} of {length:g} s" for length, count in seconds.items())
 
 
 def _draw_labels(axes: Any, found: Statistics) -> None:
@@ -80,7 +110,7 @@ def _draw_labels(axes: Any, found: Statistics) -> None:
 
 def _draw_bars(axes: Any, counts: dict[str, int], title: str) -> None:
     axes.barh(range(len(counts)), list(counts.values()), color="tab:blue")
-    axes.set_yticks(range(len(counts)), list(counts), fontsize=8)
+    axes.set_yticks(range(len(counts)), list(counts), fontsize=8, parse_math=False)
     axes.invert_yaxis()
     axes.set_title(title)
 
@@ -89,8 +119,8 @@ def _draw_pairs(figure: Any, axes: Any, found: Statistics) -> None:
     labels = [label for label, _ in itertools.islice(found.label_sources.items(), _PICTURE_PAIRS)]
     counts = [[found.pairs.get((min(a, b), max(a, b)), 0) for a in labels] for b in labels]
     image = axes.imshow(counts, cmap="magma")
-    axes.set_xticks(range(len(labels)), labels, fontsize=7, rotation=90)
-    axes.set_yticks(range(len(labels)), labels, fontsize=7)
+    axes.set_xticks(range(len(labels)), labels, fontsize=7, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(labels)), labels, fontsize=7, parse_math=False)
     axes.set_title(_headed("mixtures with both labels", len(labels), len(found.label_sources)))
     figure.colorbar(image, ax=axes, shrink=0.8, label="mixtures")
 
@@ -115,7 +145,8 @@ def _of_split(found: Statistics, split: str) -> int:
     return sum(count for (of_split, _), count in found.groups.items() if of_split == split)
 
 
-def _by_whole_db(counts: dict[float, int]) -> dict[float, int]:
+def _by_whole(counts: dict[float, int]) -> dict[float, int]:
+    """Counts of bins that are one wide."""
     whole: dict[float, int] = {}
     for lower, count in counts.items():
         whole[lower // 1] = whole.get(lower // 1, 0) + count

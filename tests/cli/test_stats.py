@@ -63,10 +63,21 @@ def test_mistakes(shared, capsys, tmp_path, monkeypatch):
     metadata = str(shared / "mini" / "hub")
     assert main(["stats", metadata, "--label", "Barq"]) == 1
     assert "no mixture has the label 'Barq'. Nearest: 'Bark'" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as exit_:
-        main(["stats", metadata, "--picture", "p.jpg"])
-    assert exit_.value.code == 2
+    for name, message in {"p.jpg": "must end with .png", "no/p.png": "is in no folder", "d.png": "is a folder"}.items():
+        (tmp_path / "d.png").mkdir(exist_ok=True)
+        with pytest.raises(SystemExit) as exit_:
+            main(["stats", metadata, "--picture", str(tmp_path / name)])
+        assert exit_.value.code == 2
+        assert message in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["stats", metadata, "--quiet", "--picture", str(tmp_path / "p.png")]) == 1
     assert "pip install 'hive-datasets[plot]'" in capsys.readouterr().err
     assert not (tmp_path / "p.png").exists()
+
+
+def test_a_picture_that_cannot_be_written_costs_no_report(shared, capsys):
+    pytest.importorskip("matplotlib")
+    assert main(["stats", str(shared / "mini" / "hub"), "--quiet", "--picture", "/proc/p.png"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("64 mixtures of 224 sources")
+    assert err.startswith("hive-datasets: /proc/p.png cannot be written: ")

@@ -117,3 +117,11 @@ def test_as_json(shared):
     assert {(group["split"], group["num_sources"]): group["mixtures"] for group in read["groups"]} == found.groups
     assert {tuple(pair["labels"]): pair["mixtures"] for pair in read["pairs"]} == found.pairs
     assert {float(snr): count for snr, count in read["snr_db"].items()} == found.snr_db
+
+
+def test_values_beyond_all_sense(mini, tmp_path):
+    row = json.loads(mini[0].to_json())
+    row["sources"][1]["snr_db"] = 1e300
+    (tmp_path / "m.json").write_text(json.dumps([row]))
+    found = compute_statistics(tmp_path / "m.json")
+    assert max(found.snr_db) > 1e15 and min(found.snr_db) > -100

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import re
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from hive_datasets import compute_statistics
-from hive_datasets.statistics.report import draw_statistics, format_statistics
+from hive_datasets.statistics.report import describe_lengths, draw_statistics, format_statistics
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +34,18 @@ def test_the_picture(found):
     for colour in ("1f77b4", "2ca02c", "ff7f0e"):  # bars
         wanted = np.frombuffer(bytes.fromhex(colour), np.uint8) / 255
         assert (np.abs(pixels[..., :3] - wanted).max(axis=2) < 0.01).sum() > 1000
+
+
+def test_labels_that_are_no_formulas(found):
+    pytest.importorskip("matplotlib")
+    counts = {r"cost $\frac$ x": 3, "雨": 2}
+    pairs = {tuple(sorted(counts)): 2}
+    assert draw_statistics(dataclasses.replace(found, label_sources=counts, pairs=pairs)).startswith(b"\x89PNG")
+
+
+def test_many_lengths(found):
+    many = dataclasses.replace(found, mixture_seconds={4 + number / 100: 1 for number in range(250)})
+    assert describe_lengths(many) == "from 4 to 6.49 s"
+    text = format_statistics(many)
+    assert "length of mixtures, s, from\n4" in text
+    assert re.search(r"^6 +50 +#{20}$", text, re.MULTILINE)
