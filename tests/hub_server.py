@@ -85,6 +85,9 @@ class Handler(BaseHTTPRequestHandler):
                 value = entry["value"]
                 if entry["key"] == "header":
                     continue
+                if entry["key"] == "deletedFile":
+                    (self.server.folder / value["path"]).unlink()
+                    continue
                 is_large = entry["key"] == "lfsFile"
                 content = self.server.objects[value["oid"]] if is_large else base64.b64decode(value["content"])
                 file = self.server.folder / value["path"]

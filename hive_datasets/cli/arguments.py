@@ -9,9 +9,11 @@ from typing import Any, get_args
 
 from datasets.utils.py_utils import convert_file_size_to_int
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # type: ignore[attr-defined]
 
 from ..demo import demo_folder
+from ..errors import describe
+from ..export.hub import push_folder
 from ..mixing import Stems
 from ..subset import Subset
 
@@ -103,11 +105,22 @@ def add_push(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def push_if_asked(options: argparse.Namespace, folder: Path) -> None:
+    """Upload a folder, if such arguments say so, and say where it is."""
+    if not options.push_to_hub:
+        return
+    if options.quiet:
+        disable_progress_bars()
+    print(f"uploaded to {push_folder(folder, options.push_to_hub, options.private)}")
+
+
 def _read_lines(file: Path) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()  # with a byte order mark or without
     except UnicodeDecodeError as error:
         raise argparse.ArgumentTypeError(f"{file} is no text: {error}") from None
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{file} cannot be read: {describe(error)}") from None
     found = [line for line in map(str.strip, lines) if line]
     if not found:
         raise argparse.ArgumentTypeError(f"{file} lists no mix_id")
@@ -160,6 +173,9 @@ def parse_file(*suffixes: str) -> Callable[[str], Path]:
     def check(text: str) -> Path:
         if not text.lower().endswith(suffixes):
             raise argparse.ArgumentTypeError(f"{text!r} must end with {' or '.join(suffixes)}")
-        return Path(text)
+        file = Path(text)
+        if file.is_dir() or not file.absolute().parent.is_dir():
+            raise argparse.ArgumentTypeError(f"{text!r} is {'a folder' if file.is_dir() else 'in no folder'}")
+        return file
 
     return check

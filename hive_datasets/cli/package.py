@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..export.hub import push_folder
 from ..export.package import ROWS_PER_SHARD, write_package
 from ..progress import no_progress, show_progress
-from .arguments import add_push, add_subset, parse_positive, roots_of, subset_of
+from .arguments import add_push, add_subset, parse_positive, push_if_asked, roots_of, subset_of
 from .wording import count
 
 _DESCRIPTION = """\
@@ -58,6 +57,5 @@ def run(options: argparse.Namespace) -> int:
     )
     size = f"{result.num_bytes / 1e6:,.1f} MB"
     print(f"{count(result.mixtures, 'mixture')} in {count(result.files, 'parquet file')}, {size}, in {result.folder}")
-    if options.push_to_hub:
-        print(f"uploaded to {push_folder(result.folder, options.push_to_hub, options.private)}")
+    push_if_asked(options, result.folder)
     return 0

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..export.hub import push_folder
 from ..export.preview import MIXTURES_PER_GROUP, write_preview
 from ..progress import no_progress, show_progress
-from .arguments import add_push, add_rendering, add_subset, parse_positive, rendering_of, subset_of
+from .arguments import add_push, add_rendering, add_subset, parse_positive, push_if_asked, rendering_of, subset_of
 from .wording import count
 
 _DESCRIPTION = """\
@@ -82,6 +81,5 @@ def run(options: argparse.Namespace) -> int:
         )
     if result.skipped:
         print(f"Left out: {count(len(result.skipped), 'mixture')}. The first: {result.skipped[0].reason}")
-    if options.push_to_hub:
-        print(f"uploaded to {push_folder(result.folder, options.push_to_hub, options.private)}")
+    push_if_asked(options, result.folder)
     return 1 if result.skipped else 0

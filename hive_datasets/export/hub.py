@@ -12,6 +12,9 @@ from ..errors import HiveError, describe
 def push_folder(folder: Path, repo_id: str, private: bool = True) -> str:
     """Upload a folder to a dataset repository of the Hub, which is made if it is not there; returns its address.
 
+    Parquet files of the repository that lie where the folder has its own go away with the same commit: they are of an
+    earlier upload, and would be read along.
+
     Args:
         folder: what `write_preview` or `write_package` has written.
         repo_id: such as "me/hive-preview".
@@ -30,8 +33,13 @@ def push_folder(folder: Path, repo_id: str, private: bool = True) -> str:
                 f"the repository: delete it there, then upload {folder} with hf upload {repo_id} {folder} --repo-type "
                 "dataset"
             )
+        places = {file.relative_to(folder).parent.as_posix() for file in folder.rglob("*.parquet")}
         api.upload_folder(
-            repo_id=repo_id, folder_path=folder, repo_type="dataset", commit_message="Upload with hive-datasets"
+            repo_id=repo_id,
+            folder_path=folder,
+            repo_type="dataset",
+            commit_message="Upload with hive-datasets",
+            delete_patterns=[f"{place}/*.parquet" for place in sorted(places)],
         )
     except HiveError:
         raise

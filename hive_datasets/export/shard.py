@@ -58,11 +58,19 @@ class ShardWriter:
         digest = hashlib.sha256(_FORMAT_VERSION)
         sizes = []
         for recipe in recipes:
-            facts = describe_sample(recipe, self.mixer.sampling_rate, self.mixer.stems).encode()
+            facts = self._facts_of(recipe)
             digest.update(facts)
             audio = self.encoding.num_bytes(recipe.num_samples(self.mixer.sampling_rate or recipe.sample_rate))
             sizes.append([audio] * (1 + recipe.num_sources) + [len(facts)])
         return PlannedShard(name, digest.hexdigest(), self.container.size(sizes), len(recipes))
+
+    def extends(self, shard: Shard, record: ShardRecord) -> bool:
+        """Whether a shard has all mixtures of the one that is there, and more after them."""
+        before = recipes_from_table(shard.table.slice(0, record.mixtures + len(record.skipped)))
+        digest = hashlib.sha256(_FORMAT_VERSION)
+        for recipe in before:
+            digest.update(self._facts_of(recipe))
+        return digest.hexdigest() == record.recipes
 
     def write(self, shard: Shard, advance: Callable[[int], Any]) -> ShardRecord:
         """Write a shard, if it is not there, and a record of it.
@@ -142,6 +150,9 @@ class ShardWriter:
         finally:
             advance(planned.num_bytes - sum(told))
         return record(num_bytes)
+
+    def _facts_of(self, recipe: Recipe) -> bytes:
+        return describe_sample(recipe, self.mixer.sampling_rate, self.mixer.stems).encode()
 
     def _rate_of(self, recipes: list[Recipe]) -> int | None:
         """The rate in Hz of all mixtures; None if there are several."""

@@ -135,10 +135,12 @@ class Target:
             return None
         return record if size_of(self.folder / record.name) == record.num_bytes else None
 
-    def holds_others(self, planned: PlannedShard) -> bool:
-        """Whether a shard is there that was made of other recipes."""
+    def find_other(self, planned: PlannedShard) -> ShardRecord | None:
+        """The record of a shard of that name, if it is there, and was made of other recipes."""
         record = self._read_record(planned.name)
-        return record is not None and record.recipes != planned.recipes and size_of(self.folder / planned.name) > 0
+        if record is None or record.recipes == planned.recipes or not size_of(self.folder / planned.name):
+            return None
+        return record
 
     def record(self, record: ShardRecord) -> None:
         """Write the record of a shard that is whole."""
@@ -158,6 +160,14 @@ class Target:
             for file in (self.folder / STATE_FOLDER / folder).glob("*.json")
         )
         return sorted(name for name in written if name not in names and (self.folder / name).exists())
+
+    def records(self) -> Iterator[ShardRecord]:
+        """Of all shards that are there."""
+        state = self.folder / STATE_FOLDER
+        for file in sorted(state.glob("*/*/*.json")):
+            record = self._read_record(str(file.relative_to(state).with_suffix("")))
+            if record is not None and (self.folder / record.name).exists():
+                yield record
 
     def _read_record(self, name: str) -> ShardRecord | None:
         try:

@@ -38,7 +38,8 @@ class Export:
         mixtures: how many are in the shards, kept ones included.
         shards: how many shards there are.
         kept: how many of them were there already.
-        num_bytes: size of all shards; of a dry run, of those that it would write: exact for WAV in tars or folders.
+        num_bytes: size of all shards; of a dry run, of those that it would write: exact for WAV in folders, and in tars
+            where names have less than 100 characters, all ASCII.
         clipped_mixtures, clipped_samples: how many mixtures had samples beyond full scale, and how many samples.
         skipped: the mixtures that could not be rendered.
         others: shards that were written before into the same folders, and hold other mixtures.
@@ -175,14 +176,17 @@ class _Run:
                 record = self.writer.target.find(planned)
                 if record is not None:
                     self.before[planned.name] = record
-                elif self.writer.target.holds_others(planned):
-                    replaced.append(planned.name)
+                else:
+                    other = self.writer.target.find_other(planned)
+                    if other is not None and not self.writer.extends(shard, other):
+                        replaced.append(planned.name)
                 advance(planned.mixtures)
 
         if replaced and not overwrite:
             raise OutputError(
-                f"{self.writer.target.folder} holds {len(replaced):,} shards of other mixtures where these would go, "
-                f"{replaced[0]} first. Choose another folder, or let them be replaced: --overwrite (overwrite=True)."
+                f"{self.writer.target.folder} holds other mixtures where these would go, in {replaced[0]}"
+                + (f" and {len(replaced) - 1:,} more. " if len(replaced) > 1 else ". ")
+                + "Choose another folder, or let them be replaced: --overwrite (overwrite=True)."
             )
 
     def write(self, num_workers: int) -> None:
@@ -205,7 +209,7 @@ class _Run:
                 self.records[record.name] = record
 
     def finish(self) -> Export:
-        """Write the list of what was skipped; returns what is there.
+        """Write the list of what shards in the folder lack, other runs' too; returns what is there.
 
         Raises:
             SourceError: not one mixture could be rendered.
@@ -216,7 +220,9 @@ class _Run:
             raise SourceError(
                 f"not one of {len(result.skipped):,} mixtures could be rendered. The first: {result.skipped[0].reason}"
             )
-        if not result.skipped:
+        there = {record.name: record for record in self.writer.target.records()} | self.records
+        lacking = [skipped for _, record in sorted(there.items()) for skipped in _skipped_of(record)]
+        if not lacking:
             file.unlink(missing_ok=True)
             return result
         with (
@@ -225,7 +231,7 @@ class _Run:
         ):
             rows = csv.writer(out)
             rows.writerow(["split", "mix_id", "reason"])
-            rows.writerows([each.split, each.mix_id, each.reason] for each in result.skipped)
+            rows.writerows([each.split, each.mix_id, each.reason] for each in lacking)
         return result
 
     def result(self) -> Export:
@@ -239,11 +245,7 @@ class _Run:
             num_bytes=sum(record.num_bytes for record in records),
             clipped_mixtures=sum(record.clipped_mixtures for record in records),
             clipped_samples=sum(record.clipped_samples for record in records),
-            skipped=tuple(
-                Skipped(record.name.partition("/")[0], mix_id, reason)
-                for record in records
-                for mix_id, reason in record.skipped
-            ),
+            skipped=tuple(skipped for record in records for skipped in _skipped_of(record)),
             others=tuple(self.writer.target.list_others(set(self.planned))),
         )
 
@@ -260,3 +262,8 @@ class _Run:
 
     def _iterate_shards(self) -> Iterator[Shard]:
         return iterate_shards(self.subset.tables(self.writer.mixer), self.mixtures_per_shard)
+
+
+def _skipped_of(record: ShardRecord) -> list[Skipped]:
+    split = record.name.partition("/")[0]
+    return [Skipped(split, mix_id, reason) for mix_id, reason in record.skipped]

@@ -78,7 +78,7 @@ def test_shards_of_other_runs_are_told(arguments, capsys):
         (["--sampling-rate", "16"], 2, "'16' is no sampling rate in Hz, such as 16000"),
         (["--limit", "0"], 2, "no whole number of at least 1"),
         (["--out", "/proc/nowhere"], 1, "/proc/nowhere/.hive-datasets cannot be written"),
-        (["--mix-ids", "/nowhere/ids.txt"], 1, "No such file"),
+        (["--mix-ids", "/nowhere/ids.txt"], 2, "/nowhere/ids.txt cannot be read: No such file"),
         (["--mix-ids", "/dev/null"], 2, "/dev/null lists no mix_id"),
         (["--limit", "9" * 30], 2, "below 2**31"),
         (["--audio", "flac", "--sampling-rate", "700001"], 1, "flac of 700,001 Hz cannot be written"),

@@ -116,3 +116,16 @@ def test_a_script_that_keeps_a_repository_from_loading(run, server, tmp_path):
     assert code == 1
     assert "hive-preview.py, a loading script by its name" in errors
     assert set(contents(server.folder)) == {"hive-preview.py"}
+
+
+def test_a_second_upload_leaves_nothing_of_the_first(run, server, tmp_path):
+    """Files of other names, which would be read along, go; what is not of its kind stays."""
+    for name, rows in (("first", 5), ("second", 9)):
+        command = ["package", "--demo", "--out", tmp_path / name, "--rows-per-shard", rows]
+        code, _, errors = run(server, *command, "--push-to-hub", REPOSITORY)
+        assert code == 0, errors
+        (server.folder / "notes.txt").write_text("mine")
+    arrived, second = contents(server.folder), contents(tmp_path / "second")
+    assert arrived.pop("notes.txt") == b"mine"
+    assert arrived == second
+    assert set(second) - set(contents(tmp_path / "first"))

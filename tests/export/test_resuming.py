@@ -35,7 +35,7 @@ def test_what_changed_is_written_again(mini, corpora, tmp_path):
     row["sources"][0]["applied_weight"] *= 0.5
     write_metadata([parse_recipe(row), *train[1:]], file)
     for dry_run in (True, False):
-        with pytest.raises(OutputError, match=r"holds 1 shards of other mixtures .* first\. .* --overwrite"):
+        with pytest.raises(OutputError, match=r"holds other mixtures .*/tar_00001.tar\. .* --overwrite"):
             write_mixtures(file, tmp_path / "out", dry_run=dry_run, **options)
     assert contents_of(tmp_path / "out") == before
     result = write_mixtures(file, tmp_path / "out", overwrite=True, **options)
@@ -281,3 +281,32 @@ def test_a_worker_that_is_killed(metadata, corpora, tmp_path):
         )
     assert not list((tmp_path / "out").rglob("*.incomplete"))
     assert write_mixtures(metadata, tmp_path / "out", dataset_paths=corpora, mixtures_per_shard=2).mixtures == 64
+
+
+def test_a_last_shard_that_grows(mini, corpora, tmp_path):
+    """What was not full takes more, without being told to overwrite; what has other mixtures before does not."""
+    recipes = [recipe for recipe in mini if (recipe.split, recipe.num_sources) == ("train", 2)]
+    options = {"dataset_paths": corpora, "mixtures_per_shard": 4}
+    for count, (kept, shards) in {6: (0, 2), 7: (1, 2), 12: (1, 3)}.items():
+        result = write_mixtures(write_metadata(recipes[:count], tmp_path / "m.json"), tmp_path / "out", **options)
+        assert (result.mixtures, result.kept, result.shards) == (count, kept, shards)
+    write_mixtures(write_metadata(recipes, tmp_path / "m.json"), tmp_path / "once", **options)
+    assert contents_of(tmp_path / "out") == contents_of(tmp_path / "once")
+    with pytest.raises(OutputError, match=r"other mixtures .*, in train/2mix/tar_00001.tar and 2 more\."):
+        write_mixtures(write_metadata(recipes[1:], tmp_path / "m.json"), tmp_path / "out", **options)
+
+
+def test_what_other_runs_left_out_stays_listed(mini, copy, corpora, tmp_path):
+    path = mini[0].sources[0].path
+    (copy / path).unlink()
+    write_mixtures(Subset(write_metadata(mini, tmp_path / "m.json")), tmp_path / "out", dataset_paths=copy)
+    before = (tmp_path / "out" / "skipped.csv").read_text()
+    assert len(before.splitlines()) > 1
+    narrow = Subset(tmp_path / "m.json", splits=["validation"], num_sources=3)
+    assert write_mixtures(narrow, tmp_path / "out", dataset_paths=corpora).skipped == ()
+    done = {recipe.mix_id for recipe in mini if (recipe.split, recipe.num_sources) == ("validation", 3)}
+    left = (tmp_path / "out" / "skipped.csv").read_text().splitlines()
+    assert left == [line for line in before.splitlines() if line.split(",")[1] not in done]
+    assert len(left) > 1
+    write_mixtures(tmp_path / "m.json", tmp_path / "out", dataset_paths=corpora)
+    assert not (tmp_path / "out" / "skipped.csv").exists()
