@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import shutil
@@ -88,6 +89,9 @@ class ShardWriter:
         if before is not None and self.skips and not self._can_add(before, recipes):
             advance(planned.num_bytes)
             return before
+        if before is None:
+            other = self.target.find_other(planned)
+            before = other if other is not None and self.extends(shard, other) else None
         try:
             return self._write(planned, recipes, before, advance)
         except HiveError:
@@ -137,7 +141,7 @@ class ShardWriter:
             with written_aside(path) as aside:
                 every = itertools.chain([first], samples)
                 self.container.write(aside, every, self.encoding, self.mixer.stems, self._rate_of(recipes))
-                if before is not None and {each.mix_id for each in skipped} - {mix_id for mix_id, _ in before.skipped}:
+                if before is not None and {each.mix_id for each in skipped} & _rendered_in(before, recipes):
                     raise _LossError
                 num_bytes = size_of(aside)
                 self.target.forget(planned.name)  # what it says will not be true in a moment
@@ -146,7 +150,9 @@ class ShardWriter:
             self.target.record(record(num_bytes))
         except _LossError:
             assert before is not None
-            return before
+            new = recipes[before.mixtures + len(before.skipped) :]
+            left_out = [(recipe.mix_id, "its shard stays, of which less can be rendered than before") for recipe in new]
+            return dataclasses.replace(before, skipped=(*before.skipped, *left_out))
         finally:
             advance(planned.num_bytes - sum(told))
         return record(num_bytes)
@@ -164,6 +170,12 @@ class ShardWriter:
         before = {mix_id for mix_id, _ in record.skipped}
         missing = (recipe for recipe in recipes if recipe.mix_id in before)
         return any(True for _ in render_samples(missing, self.mixer, self.encoding, lambda skipped: None))
+
+
+def _rendered_in(record: ShardRecord, recipes: list[Recipe]) -> set[str]:
+    """The mix_ids of what a shard holds that was made of the first of these recipes."""
+    made = {recipe.mix_id for recipe in recipes[: record.mixtures + len(record.skipped)]}
+    return made - {mix_id for mix_id, _ in record.skipped}
 
 
 class _LossError(Exception):

@@ -310,3 +310,19 @@ def test_what_other_runs_left_out_stays_listed(mini, copy, corpora, tmp_path):
     assert len(left) > 1
     write_mixtures(tmp_path / "m.json", tmp_path / "out", dataset_paths=corpora)
     assert not (tmp_path / "out" / "skipped.csv").exists()
+
+
+def test_a_last_shard_that_cannot_grow_without_loss(mini, copy, corpora, tmp_path):
+    recipes = [recipe for recipe in mini if (recipe.split, recipe.num_sources) == ("train", 2)][:4]
+    write_mixtures(write_metadata(recipes[:3], tmp_path / "m.json"), tmp_path / "out", dataset_paths=corpora)
+    before = contents_of(tmp_path / "out")
+    (copy / recipes[0].sources[0].path).unlink()
+    for roots, expected in ((copy, (3, before)), (corpora, (4, None))):
+        result = write_mixtures(write_metadata(recipes, tmp_path / "m.json"), tmp_path / "out", dataset_paths=roots)
+        shards = {name: data for name, data in contents_of(tmp_path / "out").items() if name != "skipped.csv"}
+        assert result.mixtures == expected[0]
+        assert (shards == before) == (expected[1] is not None)
+        if roots == copy:
+            assert [(each.mix_id, each.reason) for each in result.skipped] == [
+                (recipes[3].mix_id, "its shard stays, of which less can be rendered than before")
+            ]
