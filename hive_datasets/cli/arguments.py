@@ -173,9 +173,6 @@ def parse_file(*suffixes: str) -> Callable[[str], Path]:
     def check(text: str) -> Path:
         if not text.lower().endswith(suffixes):
             raise argparse.ArgumentTypeError(f"{text!r} must end with {' or '.join(suffixes)}")
-        file = Path(text)
-        if file.is_dir() or not file.absolute().parent.is_dir():
-            raise argparse.ArgumentTypeError(f"{text!r} is {'a folder' if file.is_dir() else 'in no folder'}")
-        return file
+        return Path(text)
 
     return check

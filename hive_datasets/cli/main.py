@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from .. import __version__
 from ..errors import HiveError, SourceRootError
 from . import browse, convert, curate, package, prepare, preview, render, stats
+from .wording import plain_warnings
 
 
+@plain_warnings("hive-datasets")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(

@@ -39,8 +39,8 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Count, and say what was counted."""
-    if options.picture is not None:
-        find_matplotlib()  # before all is counted
+    if options.picture is not None:  # before all is counted
+        _check_picture(options.picture)
     found = compute_statistics(
         subset_of(options), roots_of(options), progress=no_progress if options.quiet else show_progress
     )
@@ -52,6 +52,12 @@ def run(options: argparse.Namespace) -> int:
     finally:
         print(report)
     return 0
+
+
+def _check_picture(file: Path) -> None:
+    find_matplotlib()
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"--picture {file} is {'a folder' if file.is_dir() else 'in no folder'}")
 
 
 def _write_picture(found: Statistics, file: Path) -> None:

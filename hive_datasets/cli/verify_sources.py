@@ -22,6 +22,7 @@ from ..verification.report import REPORT_SUFFIXES, format_report, write_findings
 from ..verification.result import Verification
 from ..verification.verify import verify_sources
 from .arguments import parse_file, parse_positive
+from .wording import plain_warnings
 
 _DESCRIPTION = """\
 Checks every source file that Hive's metadata names, once, and says which mixtures can be used.
@@ -39,6 +40,7 @@ exit codes: 0 every needed file can be used (if under a known variant of its nam
             2 it could not be verified, 130 interrupted"""
 
 
+@plain_warnings("hive-verify-sources")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = _parser()

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -98,3 +100,19 @@ def test_no_roots(arguments, capsys):
     assert main(arguments) == 1
     assert "no source roots are configured" in (err := capsys.readouterr().err)
     assert "--dataset-paths" in err
+
+
+def test_warnings_are_words(corpora, shared, tmp_path, subprocess_environment):
+    """Without the line of code that they come from."""
+    roots = json.dumps({"ESC50": str(corpora / "ESC-50-master"), "FSD50K": str(tmp_path / "nowhere")})
+    code = "import sys; from hive_datasets.cli.main import main; sys.exit(main())"
+    arguments = ["stats", shared / "mini" / "hub", "--available-only", "--dataset-paths", roots, "--quiet"]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**subprocess_environment, "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.stderr.startswith("hive-datasets: ")
+    assert "nowhere" in result.stderr
+    assert "Warning" not in result.stderr and ".py" not in result.stderr
