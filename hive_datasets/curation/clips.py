@@ -328,8 +328,9 @@ def _opened_path(path: str) -> Iterator[soundfile.SoundFile]:
     try:
         with interrupts_held_back(), fsspec.open(path, "rb") as stream, open_file(stream) as file:
             yield file
-    except FileNotFoundError:
-        raise SourceNotFoundError("there is no such file") from None
+    except FileNotFoundError as error:  # fsspec's, also of a server that is down
+        cause = f" ({describe(error.__cause__)})" if error.__cause__ else ""
+        raise SourceNotFoundError(f"there is no such file{cause}") from None
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, SourceError):
             raise

@@ -13,7 +13,7 @@ from ..errors import BackendError
 from ..ontology import Ontology, find_ontology
 from .clips import clip_or_problem
 from .labels import LABELS_TYPE
-from .steps import Record, Scorer, labels_of
+from .steps import Record, Scorer, identity_of, labels_of
 
 _SINGLE = Question(
     text=(
@@ -45,11 +45,11 @@ class Asking(Scorer):
 
     def provenance(self) -> dict[str, str]:
         """The judge."""
-        return {"model": self.judge.model, "version": self.judge.version}
+        return identity_of(self.judge)
 
     def scored(self, score: float | None, problem: str) -> dict[str, Any]:
         """The values of its columns."""
-        values = (score, "" if score is not None else problem, self.judge.model, self.judge.version)
+        values = (score, "" if score is not None else problem, *self.provenance().values())
         return dict(zip(score_columns(self.prefix), values, strict=True))
 
 

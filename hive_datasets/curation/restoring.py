@@ -15,7 +15,7 @@ from ..errors import BackendError
 from .bandwidth import measure_bandwidth
 from .clips import REPLACED, as_file, clip_or_problem, replace_audio
 from .judging import score_columns
-from .steps import Record, Scorer
+from .steps import Record, Scorer, identity_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SuperResolve(Scorer):
 
     def provenance(self) -> dict[str, str]:
         """The restorer."""
-        return {"model": self.restorer.model, "version": self.restorer.version}
+        return identity_of(self.restorer)
 
     def score(self, records: Sequence[Record]) -> list[dict[str, Any]]:
         """The columns of each record."""
@@ -97,7 +97,7 @@ class SuperResolve(Scorer):
         return {**kept, "bandwidth_hz": None, "restored": False, **self._told(None, problem)}
 
     def _told(self, score: float | None, problem: str) -> dict[str, Any]:
-        values = (score, problem, self.restorer.model, self.restorer.version)
+        values = (score, problem, *self.provenance().values())
         return dict(zip(score_columns("super_resolve"), values, strict=True))
 
 

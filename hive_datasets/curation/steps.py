@@ -189,6 +189,11 @@ def missing_column(needed: str, there: Iterable[str]) -> RecordError:
     return RecordError(f"there is no column {needed}, only {', '.join(there)}: run the step that adds it before")
 
 
+def identity_of(backend: Any) -> dict[str, str]:
+    """The name and the version of a model, as text."""
+    return {"model": str(backend.model), "version": str(backend.version)}
+
+
 def reason_of(problem: str) -> Reason:
     """A reason as a scoring step writes it: what, a colon, and the detail.
 

@@ -16,7 +16,7 @@ from ..ontology import audioset_classes
 from .clips import clip_or_problem
 from .judging import score_columns
 from .labels import LABELS_TYPE
-from .steps import Record, Scorer, labels_of
+from .steps import Record, Scorer, identity_of, labels_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class TagAudioSet(Scorer):
 
     def provenance(self) -> dict[str, str]:
         """The tagger."""
-        return {"model": self.tagger.model, "version": self.tagger.version}
+        return identity_of(self.tagger)
 
     def score(self, records: Sequence[Record]) -> list[dict[str, Any]]:
         """The columns of each record."""
@@ -92,10 +92,10 @@ class TagAudioSet(Scorer):
     def _tags(self, record: Record, problem: str, row: npt.NDArray[np.floating[Any]] | None) -> dict[str, Any]:
         if row is not None and not np.isfinite(row).all():
             problem = "no tags: the model gives what is no number"
-        identity = {"tag_reason": problem, "tag_model": self.tagger.model, "tag_version": self.tagger.version}
+        told = {f"tag_{name}": value for name, value in self.provenance().items()} | {"tag_reason": problem}
         if row is None or problem:
             kept = {"labels": labels_of(record)} if self.relabel else {}
-            return {**kept, "tag_labels": [], "tag_scores": [], "tag_score": None, **identity}
+            return {**kept, "tag_labels": [], "tag_scores": [], "tag_score": None, **told}
         best = np.argsort(-row, kind="stable")[: self.top_k]  # of equal ones, the first class
         names = [audioset_classes()[number] for number in best]
         relabelled = {"labels": names[:1]} if self.relabel else {}
@@ -104,5 +104,5 @@ class TagAudioSet(Scorer):
             "tag_labels": names,
             "tag_scores": [float(row[number]) for number in best],
             "tag_score": float(row[best[0]]),
-            **identity,
+            **told,
         }

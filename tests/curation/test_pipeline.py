@@ -221,3 +221,12 @@ def test_reasons_of_two_steps_of_one_name():
     pipeline = CurationPipeline([SingleLabel(), Chunk(min_energy=0), SingleLabel("drop")])
     ds = datasets.Dataset.from_dict({"audio": ["a", "b"], "labels": [["x", "y"], ["x"]]})
     assert pipeline.with_reasons(ds).counts == {("SingleLabel (1)", "several labels"): 1, ("Chunk", "unreadable"): 1}
+
+
+@pytest.mark.parametrize("step", [SingleEvent(PeakJudge()), TagAudioSet(RateTagger()), SuperResolve(HalvingRestorer())])
+def test_versions_may_be_numbers(step, monkeypatch):
+    for model in (PeakJudge, RateTagger, HalvingRestorer):
+        monkeypatch.setattr(model, "version", 7)
+    (record,) = CurationPipeline([step]).process([{"audio": tone(1), "labels": []}]).records
+    assert record["provenance"]["steps"][0]["version"] == "7"
+    assert [value for name, value in record.items() if name.endswith("_version")] == ["7"]
