@@ -195,6 +195,15 @@ def test_a_server_that_fails_for_all():
             judge.ask(CLIPS[:1], [QUESTION])
 
 
+def test_failures_here_and_there():
+    """However many, as long as others are answered between them."""
+    with Server(
+        lambda request, number: by_level(request, number) if number % 2 else error(500, "?"), models=200
+    ) as server:
+        answers = server.judge(max_retries=0, concurrency=1).ask(CLIPS[1:2] * 20, [QUESTION] * 20)
+    assert [answer.choice for answer in answers] == ["True", None] * 10
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_each_clip_is_tried_again_by_itself(status):
     failed = set()
