@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from ..errors import EmptySourceError, SourceError
+from ..utils.callers import refuse_in_filter
 from .clips import END, REPLACED, START, OpenAudio, copy_audio, name_of, open_audio, sum_of_squares
 from .steps import Batch, Reason, Record, Result, Step, batch_of, records_of
 
@@ -77,6 +78,7 @@ class Chunk(Step):
 
     def __call__(self, batch: Batch) -> dict[str, list[Any]]:
         """For ``map(..., batched=True)``: the chunks that are kept, with all columns."""
+        refuse_in_filter(self.name)
         kept = [result.record for result in self.process(records_of(batch)) if result.reason is None]
         names = dict.fromkeys([*batch, *self.columns()])
         return {name: [] for name in names} | batch_of(kept)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from datasets import Audio, Dataset, Features, IterableDataset
 
 from ..errors import HiveError, RecordError
+from ..utils.callers import refuse_in_filter
 from .clips import END, ORIGINAL_END, ORIGINAL_PATH, ORIGINAL_START, REPLACED, START, as_file, is_replaced, name_of
 from .labels import LABELS_TYPE
 from .records import Records, read_records
@@ -177,6 +178,7 @@ class CurationPipeline:
 
     def __call__(self, batch: Batch) -> dict[str, list[Any]]:
         """For ``map(..., batched=True)``: all records, with the columns that tell which are dropped, and why."""
+        refuse_in_filter("CurationPipeline")
         names = dict.fromkeys(name for name in [*batch, *self.columns()] if name != "text_label")
         return {name: [] for name in names} | batch_of(
             [{**dict.fromkeys(names), **record} for record in self.process(records_of(batch)).records]

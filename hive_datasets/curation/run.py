@@ -17,7 +17,6 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from datasets import Features, Sequence, Value
 
 from .. import __version__
 from ..errors import OutputError, RecordError, describe
-from ..files import locked, written_aside
+from ..files import locked, remove_leftovers, written_aside
 from ..progress import Progress, no_progress
 from ..workers import map_in_processes
 from .pipeline import DROPPED_BY, CurationPipeline, StepCount
@@ -199,7 +198,7 @@ class _Work:
                 advance(len(records))
         told = {name: asdict(count) for name, count in counts.items()}
         report = ShardReport(number, hash, len(block), kept.num_rows, rejects.num_rows, told)
-        with written_aside(_report_file(self.folder, number)) as aside:
+        with written_aside(_report_file(self.folder, number), is_durable=True) as aside:
             aside.write_text(json.dumps(asdict(report), ensure_ascii=False), encoding="utf-8")
         return report
 
@@ -207,7 +206,10 @@ class _Work:
     def _writer(self, kind: str, number: int) -> Iterator[_Writer]:
         is_heavy = not _is_text(self.schema.field("audio").type)
         file = self.folder / kind / f"{number:05d}.parquet"
-        with written_aside(file) as aside, pq.ParquetWriter(aside, self.schema) as parquet:
+        with (
+            written_aside(file, is_durable=True) as aside,
+            pq.ParquetWriter(aside, self.schema, write_page_checksum=True) as parquet,
+        ):
             writer = _Writer(parquet, _HEAVY_ROWS if is_heavy else _LIGHT_ROWS, f"shard {number}")
             yield writer
             writer.flush()
@@ -301,8 +303,8 @@ class _Target:
                 )
 
     def _begin(self) -> None:
-        for left in [*self.folder.glob(".*.incomplete"), *self.folder.glob("*/.*.incomplete")]:
-            shutil.rmtree(left, ignore_errors=True)  # by a process that was killed
+        for folder in [self.folder, *filter(Path.is_dir, self.folder.iterdir())]:
+            remove_leftovers(folder, is_alone=True)
         with written_aside(self.folder / CONFIG_NAME) as aside:
             aside.write_text(json.dumps(self.config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

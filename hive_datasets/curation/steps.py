@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import RecordError
+from ..utils.callers import refuse_in_filter
 
 #: A row, its columns by name.
 Record = dict[str, Any]
@@ -106,6 +107,7 @@ class Scorer(Step):
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
         """For ``map(..., batched=True)``: the columns that are added or changed."""
+        refuse_in_filter(self.name)
         records = records_of(batch)
         starts = range(0, len(records), CLIPS_AT_ONCE)
         added = [row for start in starts for row in self.score(records[start : start + CLIPS_AT_ONCE])]

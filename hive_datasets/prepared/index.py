@@ -19,6 +19,7 @@ import xxhash
 
 from ..errors import PreparedSourcesError
 from ..files import written_aside
+from ..utils.checksums import checksum_of
 from .samples import PAGE, SampleType
 from .shards import LAYOUT, METADATA_KEY, Shard
 
@@ -78,7 +79,7 @@ class ClipIndex:
                 table = pa.ipc.open_file(source).read_all()
             metadata = json.loads(table.schema.metadata[METADATA_KEY])
             layout, expected = metadata["layout"], metadata.pop("checksum", None)
-            is_whole = expected == _checksum(table, metadata)
+            is_whole = expected == checksum_of(table, metadata)
         except Exception as error:  # a damaged file leads to errors of any kind
             message = f"{file} is no index of prepared sources: {type(error).__name__}: {error}"
             raise PreparedSourcesError(f"{message}. Mend it: run hive-datasets prepare again, as before.") from None
@@ -153,10 +154,10 @@ def write_index(shards: Sequence[Shard], file: Path, sampling_rate: int, sample_
         "num_pages": int(pages.sum()),
     }
     table = pa.table(columns)
-    metadata["checksum"] = _checksum(table, metadata)
+    metadata["checksum"] = checksum_of(table, json.loads(json.dumps(metadata)))
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
     with (
-        written_aside(file) as aside,
+        written_aside(file, is_durable=True) as aside,
         pa.OSFile(os.fspath(aside), "wb") as sink,
         pa.ipc.new_file(sink, table.schema) as writer,
     ):
@@ -182,17 +183,9 @@ def _gather(shards: Sequence[Shard]) -> pa.Table:
     return clips.filter(pa.array(is_current))
 
 
-def _checksum(table: pa.Table, metadata: dict[str, Any]) -> str:
-    """Of every number of an index, and of all that it says of them."""
-    digest = xxhash.xxh3_128(json.dumps(metadata, sort_keys=True).encode())
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        digest.update(name.encode())
-        digest.update(_view(column))
-    return digest.hexdigest()
-
-
 def _view(column: pa.ChunkedArray) -> memoryview[Any]:
     format_: Any = {pa.uint64(): "Q", pa.int64(): "q", pa.uint32(): "I", pa.float64(): "d"}[column.type]
     if not len(column):
         return memoryview(b"")
-    return memoryview(column.chunk(0).buffers()[1]).cast("B").cast(format_)
+    size = len(column) * column.type.bit_width // 8  # a buffer may be said to be longer
+    return memoryview(column.chunk(0).buffers()[1]).cast("B")[:size].cast(format_)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import time
 import zlib
 from array import array
@@ -22,10 +23,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ..files import written_aside
+from ..utils.checksums import checksum_of
 from .variants import loose_key, loose_keys
 
 #: Of the file; another number for every change of it, so that no file of another layout is read.
-LAYOUT = "1"
+LAYOUT = "2"
 #: Problems of a scan that are kept; there may be millions.
 _MAX_PROBLEMS = 1000
 #: Columns of files that are ranges of bytes of something else, or lie where asking for a size takes a request.
@@ -110,6 +112,8 @@ class Index:
         metadata = {key.decode(): json.loads(value) for key, value in (table.schema.metadata or {}).items()}
         if metadata.get("layout") != LAYOUT:
             raise ValueError(f"{file} is not an index of layout {LAYOUT}")
+        if metadata.pop("checksum", None) != checksum_of(table, metadata):
+            raise ValueError(f"{file} is damaged")
         self.kind: str = metadata["kind"]
         self.fingerprint = metadata["fingerprint"]
         self.problems: list[str] = metadata["problems"]
@@ -123,9 +127,9 @@ class Index:
             name: column.chunk(0).buffers() for name, column in zip(table.column_names, table.columns, strict=True)
         }
         _, ends, names = columns.pop("name")
-        self._name_ends, self._names = _view(ends, "q"), _view(names, "B")
+        self._name_ends, self._names = _view(ends, "q", self._size + 1), _view(names, "B")
         self._numbers = {
-            name: _view(data, "q" if name in EXTENT_COLUMNS else "I") for name, (_, data) in columns.items()
+            name: _view(data, "q" if name in EXTENT_COLUMNS else "I", self._size) for name, (_, data) in columns.items()
         }
         self._folder, self._hash, self._first = (self._numbers[name] for name in ("folder", "hash", "first"))
 
@@ -218,7 +222,9 @@ def write_index(scan: Scan, file: str | os.PathLike[str]) -> None:
         "created": scan.started,
         "folders": list(scan.folders),
     }
-    table = pa.table(columns).replace_schema_metadata({key: json.dumps(value) for key, value in metadata.items()})
+    table = pa.table(columns)
+    metadata["checksum"] = checksum_of(table, json.loads(json.dumps(metadata)))
+    table = table.replace_schema_metadata({key: json.dumps(value) for key, value in metadata.items()})
     with (
         written_aside(file) as aside,
         pa.OSFile(os.fspath(aside), "wb") as sink,
@@ -248,6 +254,9 @@ def _first_rows(hashes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     return np.searchsorted(buckets, np.arange(len(hashes), dtype=np.uint64)).astype(np.uint32)
 
 
-def _view(buffer: pa.Buffer | None, format: Literal["B", "I", "q"]) -> memoryview[int]:
-    """A buffer as numbers; none as a single zero, since nothing of length 0 can be cast."""
-    return memoryview(buffer if buffer is not None and buffer.size else bytes(8)).cast("B").cast(format)
+def _view(buffer: pa.Buffer | None, format: Literal["B", "I", "q"], count: int | None = None) -> memoryview[int]:
+    """A buffer as so many numbers; none as a single zero, since nothing of length 0 can be cast."""
+    if buffer is None or not buffer.size or count == 0:
+        return memoryview(bytes(8)).cast("B").cast(format)
+    size = None if count is None else count * struct.calcsize(format)  # it may be said to be longer
+    return memoryview(buffer).cast("B")[:size].cast(format)

@@ -4,7 +4,16 @@ import datasets
 import pytest
 
 from hive_datasets import RecordError
-from hive_datasets.curation import Chunk, LeafLabel, MinScore, SingleEvent, SingleLabel, SuperResolve, TagAudioSet
+from hive_datasets.curation import (
+    Chunk,
+    CurationPipeline,
+    LeafLabel,
+    MinScore,
+    SingleEvent,
+    SingleLabel,
+    SuperResolve,
+    TagAudioSet,
+)
 from hive_datasets.curation.steps import batch_of, labels_of, reason_of, records_of
 from tests.curation.models import HalvingRestorer, PeakJudge, RateTagger, tone
 
@@ -115,3 +124,27 @@ def test_clips_are_read_a_few_at_a_time():
 def test_a_class_is_no_model(make):
     with pytest.raises(TypeError, match="must be an Audio"):
         make()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    "step",
+    [Chunk(), SingleEvent(PeakJudge(0)), CurationPipeline([SingleLabel("drop")])],
+    ids=lambda step: type(step).__name__,
+)
+def test_a_step_is_not_for_filter(step, streaming):
+    """It would keep as many rows as there are columns, in silence."""
+    ds = datasets.Dataset.from_dict({"audio": [tone(0.1, 0.5)] * 3, "labels": [["Dog"]] * 3})
+    ds = ds.to_iterable_dataset() if streaming else ds
+    with pytest.raises(RecordError, match="tells of no row whether to keep it: it is for map, not for filter"):
+        list(ds.filter(step, batched=True))
+    with pytest.raises(RecordError, match="call map and filter with batched=True"):
+        list(ds.map(step))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_filter_is_not_for_map(streaming):
+    ds = datasets.Dataset.from_dict({"single_event_score": [0.9, 0.1], "single_event_reason": ["", ""]})
+    ds = ds.to_iterable_dataset() if streaming else ds
+    with pytest.raises(TypeError):
+        list(ds.map(MinScore("single_event", 0.5), batched=True))

@@ -1,4 +1,5 @@
 import os
+import time
 
 import pytest
 
@@ -73,6 +74,40 @@ def test_a_block_that_was_cut_short_is_fetched_again(tmp_path, fetch):
         path.write_bytes(b"short")
     assert cache.read(remote(), 0, fetch) == DATA[:1000]
     assert len(fetch.calls) == 2
+
+
+def test_no_flipped_bit_is_served(tmp_path, fetch):
+    cache = BlockCache(tmp_path, block_size=1000)
+    cache.read(remote(), 0, fetch)
+    (path,) = tmp_path.glob("*/*")
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 97):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        assert cache.read(remote(), 0, fetch) == DATA[:1000]
+
+
+def test_a_full_disk_leaves_nothing_and_makes_room(tmp_path, fetch, monkeypatch):
+    cache = BlockCache(tmp_path, block_size=1000)
+    for block in range(8):
+        cache.read(remote(), block, fetch)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hive_datasets.sources.blocks.os.replace", full)
+    assert cache.read(remote(), 9, fetch) == DATA[9000:10_000]
+    assert not list(tmp_path.glob("*/*.aside")) and used(tmp_path) < 5000
+
+
+def test_what_a_killed_process_left_goes_away(tmp_path, fetch):
+    (tmp_path / "00").mkdir()
+    for name, age in (("old", 4000), ("young", 10)):
+        (tmp_path / "00" / f"{name}.aside").write_bytes(b"half")
+        os.utime(tmp_path / "00" / f"{name}.aside", (time.time() - age,) * 2)
+    BlockCache(tmp_path).trim()
+    assert [path.name for path in tmp_path.glob("*/*")] == ["young.aside"]
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, fetch):

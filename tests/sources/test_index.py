@@ -78,6 +78,6 @@ def test_an_empty_root(file):
 
 def test_another_layout_is_refused(file, monkeypatch):
     make_index(file, ["a"])
-    monkeypatch.setattr("hive_datasets.sources.index.LAYOUT", "2")
-    with pytest.raises(ValueError, match="not an index of layout 2"):
+    monkeypatch.setattr("hive_datasets.sources.index.LAYOUT", "0")
+    with pytest.raises(ValueError, match="not an index of layout 0"):
         Index(file)

@@ -1,0 +1,1 @@
+"""Mechanisms that several rooms need and that know nothing of mixtures."""
