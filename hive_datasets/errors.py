@@ -12,17 +12,23 @@
     ├── OutputError (OSError)                 files cannot be written, or others are in the way
     ├── PreparedSourcesError (OSError)        prepared sources are not there, or damaged, or for something else
     ├── SourceRootError (LookupError)         no folder is configured for a metadata path
+    ├── SourceUnreachableError (OSError)      a server fails, refuses or does not answer; nothing is said of the file
     └── SourceError (OSError)                 a source file cannot give the audio that a recipe asks for
         ├── SourceNotFoundError (FileNotFoundError)   no file there, nor a known variant of it
         ├── AmbiguousSourceError                      several files fit equally well
         ├── SourceFormatError                         not a format that libsndfile reads
         ├── EmptySourceError                          no bytes, or no frames
         ├── TruncatedSourceError                      cut short or damaged: frames cannot be decoded
+        ├── NonFiniteSourceError                      NaN, infinity, or beyond any level that can be mixed
         └── ChunkOutOfRangeError                      the chunk ends more than 10 frames past the end
 
+    MixtureFeatureWarning (UserWarning)       a column is written that plain `datasets` cannot read
     PreparedSourcesWarning (UserWarning)      prepared sources are passed over, and the originals read
     UnreadableSourceWarning (UserWarning)     a mixture was skipped (``on_error="skip"``)
     VariantSourceWarning (UserWarning)        files of a corpus bear other names than in the metadata
+
+What passes over sources that cannot be read (``on_error="skip"``, ``available_only``) passes over a `SourceError`, and
+never over a `SourceUnreachableError`: which mixtures there are must not depend on how a server fares.
 
 Each keeps what it knows as attributes (``mix_id``, ``source_id``, ``path``, ``location``, ...), names it in
 its message, and can be pickled, so that it arrives whole from a worker process.
@@ -39,6 +45,8 @@ __all__ = [
     "EmptySourceError",
     "HiveError",
     "MetadataUnavailableError",
+    "MixtureFeatureWarning",
+    "NonFiniteSourceError",
     "OntologyError",
     "OutputError",
     "PreparedSourcesError",
@@ -49,6 +57,7 @@ __all__ = [
     "SourceFormatError",
     "SourceNotFoundError",
     "SourceRootError",
+    "SourceUnreachableError",
     "TruncatedSourceError",
     "UnknownLabelError",
     "UnreadableSourceWarning",
@@ -165,8 +174,8 @@ class SourceRootError(HiveError, LookupError):
         self.several = several
 
 
-class SourceError(HiveError, OSError):
-    """A source file cannot give the audio that a recipe asks for.
+class _OfSourceError(HiveError, OSError):
+    """An error of one source of a mixture.
 
     Attributes:
         mix_id, source_id: the mixture and its source.
@@ -190,6 +199,32 @@ class SourceError(HiveError, OSError):
         self.location = location
 
 
+class SourceError(_OfSourceError):
+    """A source file cannot give the audio that a recipe asks for.
+
+    Attributes:
+        mix_id, source_id: the mixture and its source.
+        path: the path as in the metadata.
+        location: where that path was looked for.
+    """
+
+
+class SourceUnreachableError(_OfSourceError):
+    """The server that should have a source fails, refuses or does not answer, after what retries could help.
+
+    It says nothing about the file: another time it may be there. So nothing of it is remembered, and a stream or a run
+    ends with it, whatever is to be done about files that cannot be read.
+
+    Attributes:
+        mix_id, source_id: the mixture and its source, if one was asked for.
+        path: the path as in the metadata.
+        location: where that path was looked for.
+        status: of HTTP, that the server answered with; 0 if it did not.
+    """
+
+    status: int = 0
+
+
 class SourceNotFoundError(SourceError, FileNotFoundError):
     """There is no file at the resolved location, nor one that a known variant of the path leads to."""
 
@@ -210,8 +245,16 @@ class TruncatedSourceError(SourceError):
     """The file is cut short or damaged: frames that its header promises cannot be decoded."""
 
 
+class NonFiniteSourceError(SourceError):
+    """Samples are NaN or infinite, or beyond any level that can be mixed."""
+
+
 class ChunkOutOfRangeError(SourceError):
     """The chunk ends more than 10 frames past the end of the file, or has no frames at all."""
+
+
+class MixtureFeatureWarning(UserWarning):
+    """A dataset with a `Mixture` column is pushed, which can be read only where this library is imported."""
 
 
 class PreparedSourcesWarning(UserWarning):

@@ -28,8 +28,8 @@ def skip_unreadable(dataset: IterableDataset) -> IterableDataset:
     ``decode(num_threads=)``.
 
     Args:
-        dataset: a stream with a `Mixture` column. If it decodes in threads, the column must have been cast to
-            ``Mixture(on_error="skip")`` before.
+        dataset: a stream with a `Mixture` column. If it decodes before, in threads, in `map` or in `filter`, the column
+            must have been cast to ``Mixture(on_error="skip")`` before that.
 
     Raises:
         TypeError: it is not a stream. (A `Dataset` has a row for every index; there the mixture is None.)
@@ -53,7 +53,7 @@ def skip_unreadable(dataset: IterableDataset) -> IterableDataset:
             raise ValueError(f"decoding of column {name!r} is off: there is nothing that could be unreadable")
         if feature.on_error != "skip":
             if dataset._ex_iterable.is_typed:
-                message = f'cast column {name!r} to Mixture(on_error="skip") before decode(num_threads=) or map'
+                message = f'cast column {name!r} to Mixture(on_error="skip") before decode(num_threads=), map or filter'
                 raise ValueError(message)
             skipping = copy.copy(feature)  # with its roots
             skipping.on_error = "skip"

@@ -7,14 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 #: A thread hands its results over when it has so many, or so long after the last time.
 _HANDOVER_RESULTS = 256
 _HANDOVER_SECONDS = 0.5
 #: After an interruption, items that were begun are waited for so long, in seconds: a server may hang.
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 1.0
 #: Items begun ahead of the result that is waited for, a thread.
 _ITEMS_AHEAD = 2
 
@@ -90,21 +90,42 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], jo
     """The results of calling `function` with every item in `jobs` threads, in the order of the items.
 
     No more than a few items are taken ahead of the results, so that memory stays flat. Whatever ends this early, the
-    items begun are finished and the others are not begun.
+    items begun are finished, unless that takes longer than a moment, and the others are not begun.
 
     Example:
         >>> list(map_in_threads(lambda item: item * item, range(5), 2))
         [0, 1, 4, 9, 16]
     """
-    with ThreadPoolExecutor(jobs) as pool:
-        begun: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                begun.append(pool.submit(function, item))
-                if len(begun) > _ITEMS_AHEAD * jobs:
-                    yield begun.popleft().result()
-            while begun:
+    todo: queue.SimpleQueue[tuple[Item, Future[Result]] | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        while (task := todo.get()) is not None:
+            item, future = task
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(item))
+                except BaseException as error:
+                    future.set_exception(error)
+
+    # daemons, not a pool: one that hangs does not keep the process from ending
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
+    begun: deque[Future[Result]] = deque()
+    try:
+        for thread in threads:
+            thread.start()
+        for item in items:
+            begun.append(Future())
+            todo.put((item, begun[-1]))
+            if len(begun) > _ITEMS_AHEAD * jobs:
                 yield begun.popleft().result()
-        finally:
-            for future in begun:
-                future.cancel()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()
+        for _ in threads:
+            todo.put(None)
+        end = time.monotonic() + _PATIENCE_SECONDS
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, end - time.monotonic()))

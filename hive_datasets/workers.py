@@ -20,6 +20,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 #: Is called with a task, and a function to tell progress to.
 Work = Callable[[Task, Callable[[int], Any]], Result]
+#: What a pipe raises whose other end is gone.
+_NOBODY_THERE = (EOFError, BrokenPipeError, ConnectionResetError)
 
 
 def map_in_processes(
@@ -124,11 +126,11 @@ def _work(connection: Connection, function: Work[Task, Result]) -> None:
             task = connection.recv()
             try:
                 result = function(task, lambda done: connection.send((done, None, None)))
-            except (EOFError, BrokenPipeError):
+            except _NOBODY_THERE:
                 raise
             except Exception as error:
                 connection.send((0, None, error))
             else:
                 connection.send((0, [result], None))
-    except (EOFError, BrokenPipeError):
+    except _NOBODY_THERE:
         pass

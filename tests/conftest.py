@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 import hive_datasets
-from hive_datasets.given import remember_given
+from hive_datasets.sources import servers
 from tests.damage import damage_of_every_kind
 
 settings.register_profile("steady", deadline=None, derandomize=True)  # no test may fail by chance
@@ -34,7 +34,8 @@ def no_configuration(monkeypatch, tmp_path):
     monkeypatch.delenv("HIVE_PREPARED", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    remember_given(None, None)
+    for name in ("_FIRST_PAUSE", "_LONGEST_PAUSE"):  # before a server that fails is asked again
+        monkeypatch.setattr(servers, name, 0.001)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 from http.server import SimpleHTTPRequestHandler
 
 from tests.local_server import LocalServer
@@ -16,7 +17,15 @@ class FileServer(LocalServer):
         self.listing = listing
         self.failures = 0
         self.broken_from = None  # bytes from here on are not served
+        self.fault = None  # asked before a file is served: a status, "stall", "loop", or None
+        self.headers = {}  # sent with a faulty status
+        self.stalled = threading.Event()  # set when the test is over
         self.requests = []
+        self.stalls = []
+
+    def __exit__(self, *exception):
+        self.stalled.set()
+        super().__exit__(*exception)
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -33,7 +42,34 @@ class Handler(SimpleHTTPRequestHandler):
     def list_directory(self, path):
         return super().list_directory(path) if self.server.listing else self.send_error(403)
 
+    def is_faulty(self):
+        fault = self.server.fault and self.server.fault(self.path)
+        if fault == "stall":  # the first bytes, and then nothing
+            self.server.stalls.append((self.command, self.path))
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            self.wfile.write(b"x" * 10)
+            self.server.stalled.wait(60)
+        elif fault == "loop":
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif fault:
+            self.send_response(fault)
+            for name, value in {"Content-Length": "0", **self.server.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+        return bool(fault)
+
+    def do_HEAD(self):
+        if not self.is_faulty():
+            super().do_HEAD()
+
     def do_GET(self):
+        if self.is_faulty():
+            return
         span = self.headers.get("Range")
         self.server.requests.append((self.command, self.path, span))
         path = self.translate_path(self.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -13,8 +14,10 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # typ
 
 from ..demo import demo_folder
 from ..errors import describe
+from ..export.card import check_licence
 from ..export.hub import push_folder
-from ..mixing import Stems
+from ..mixing import Alignment, Stems
+from ..sources.servers import DEFAULT_TIMEOUT, TIMEOUT_VARIABLE
 from ..subset import Subset
 
 
@@ -42,6 +45,23 @@ def add_subset(parser: argparse.ArgumentParser) -> None:
         "--available-list", metavar="FILE", help="only those that hive-verify-sources --write-index has listed"
     )
     group.add_argument("--limit", metavar="N", type=parse_positive, help="only the first N mixtures")
+    add_timeout(group)
+
+
+def add_timeout(group: Any) -> None:
+    """Add the argument that says how long servers are waited for; see `use_timeout`."""
+    group.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=parse_seconds,
+        help=f"how long a server is waited for (default: {TIMEOUT_VARIABLE}, else {DEFAULT_TIMEOUT:g})",
+    )
+
+
+def use_timeout(options: argparse.Namespace) -> None:
+    """Put such an argument in force, if there is one: in this process and those that it starts."""
+    if getattr(options, "timeout", None) is not None:
+        os.environ[TIMEOUT_VARIABLE] = f"{options.timeout:g}"
 
 
 def subset_of(options: argparse.Namespace, limit: int | None = None) -> Subset:
@@ -75,6 +95,12 @@ def add_rendering(parser: argparse.ArgumentParser, stems: bool = True) -> None:
             default="scaled",
             help="scaled: they sum to the mixture (default); unscaled: as the authors do, often beyond full scale",
         )
+    group.add_argument(
+        "--alignment",
+        choices=get_args(Alignment),
+        default="authors",
+        help="at another rate: authors: their mixture, resampled (default); own: each source by itself, faster",
+    )
     group.add_argument("--prepared", metavar="DIR", help="prepared sources; default: those of HIVE_PREPARED")
 
 
@@ -82,6 +108,7 @@ def rendering_of(options: argparse.Namespace) -> dict[str, Any]:
     """What such arguments say, and where the corpora are."""
     return {
         "sampling_rate": options.sampling_rate,
+        "alignment": options.alignment,
         **({"stems": options.stems} if "stems" in options else {}),
         "dataset_paths": roots_of(options),
         # what the environment names is of other sources
@@ -134,6 +161,17 @@ def parse_positive(text: str) -> int:
     return int(text)
 
 
+def parse_seconds(text: str) -> float:
+    """A number of seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < 86400.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, such as 30")
+    return seconds
+
+
 def parse_rate(text: str) -> int:
     """A sampling rate in Hz."""
     if not text.isdecimal() or not 1000 <= int(text) <= 1_000_000:
@@ -148,6 +186,14 @@ def parse_repository(text: str) -> str:
     except HFValidationError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no name of a repository, such as me/name: {error}") from None
     return text
+
+
+def parse_licence(text: str) -> str:
+    """A licence by the Hub's identifier."""
+    try:
+        return check_licence(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parse_port(text: str) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..errors import HiveError, SourceRootError
 from . import browse, convert, curate, package, prepare, preview, render, stats
+from .arguments import use_timeout
 from .wording import plain_warnings
 
 
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (browse, stats, convert, prepare, render, preview, package, curate):
         command.add_command(commands)
     options = parser.parse_args(arguments)
+    use_timeout(options)
     if isinstance(sys.stdout, io.TextIOWrapper):  # labels may have what a terminal has not
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -21,7 +21,7 @@ from ..verification.page import write_page
 from ..verification.report import REPORT_SUFFIXES, format_report, write_findings, write_usable_mixtures
 from ..verification.result import Verification
 from ..verification.verify import verify_sources
-from .arguments import parse_file, parse_positive
+from .arguments import add_timeout, parse_file, parse_positive, use_timeout
 from .wording import plain_warnings
 
 _DESCRIPTION = """\
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    use_timeout(options)
     if options.corpus and options.write_index:
         parser.error("--write-index needs all corpora of a mixture: leave --corpus out")
     if options.html and options.html == options.report:
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "--write-index", type=parse_file(".parquet"), metavar="FILE", help="write the usable mixtures, as parquet"
     )
     parser.add_argument("--rescan", action="store_true", help="list every root and look into every file anew")
+    add_timeout(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--version", action="version", version=f"hive-verify-sources {__version__}")
     return parser

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
 import struct
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
-from ..errors import SourceError, SourceFormatError, SourceRootError, TruncatedSourceError
+from ..errors import (
+    OutputError,
+    SourceError,
+    SourceFormatError,
+    SourceRootError,
+    SourceUnreachableError,
+    TruncatedSourceError,
+)
 from .index import Extent, Index, Scan
 from .ranges import Bytes, RangeFile, open_bytes
 
 #: The archives that can be read at random, and their protocols in a chained fsspec URL.
 ARCHIVE_SUFFIXES = {".zip": "zip", ".tar": "tar"}
-#: A compressed member is unpacked into memory, and must say that it is not larger than this.
+#: A compressed member is unpacked, and must say that it is not larger than this; in memory, if it is small.
 MAX_UNPACKED_BYTES = 1 << 30
+_MAX_BYTES_IN_MEMORY, _COPIED_BYTES = 64 << 20, 1 << 20
+#: No header of a tar is larger: names and the like, which are read into memory.
+_MAX_HEADER_BYTES = 1 << 20
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _MAX_NAME_BYTES = 1 << 10
@@ -63,6 +75,9 @@ class _ArchiveStorage(ABC):
             if file.error is not None:
                 raise file.error
         except Exception as error:  # an archive may be broken in more ways than its reader has exceptions for
+            unreachable = file.error or error
+            if isinstance(unreachable, SourceUnreachableError):
+                raise unreachable from None
             raise SourceRootError(f"{self.archive}: {file.error or _explain(self.archive, error)}") from None
         return scan
 
@@ -108,7 +123,7 @@ class ZipStorage(_ArchiveStorage):
 
     protocol = "zip"
 
-    def open(self, path: str, extent: Extent | None) -> RangeFile | io.BytesIO:
+    def open(self, path: str, extent: Extent | None) -> RangeFile | IO[bytes]:
         """See `Storage`."""
         assert extent is not None
         header = self._bytes.read_at(extent.offset, _LOCAL_HEADER.size + _MAX_NAME_BYTES)
@@ -126,14 +141,26 @@ class ZipStorage(_ArchiveStorage):
         if extent.method == zipfile.ZIP_STORED:
             return packed
         if extent.size > MAX_UNPACKED_BYTES:
-            limit = f"more than {MAX_UNPACKED_BYTES >> 30} GiB is not unpacked into memory"
+            limit = f"more than {MAX_UNPACKED_BYTES >> 30} GiB is not unpacked"
             raise SourceFormatError(f"it says that it has {extent.size} bytes when unpacked; {limit}")
         member = zipfile.ZipInfo(path)
         member.compress_type, member.compress_size, member.file_size = extent.method, extent.packed_size, extent.size
         member.CRC = extent.version
+        # not read(), which would unpack all that is there before it cuts it to the size
+        unpacking = zipfile.ZipExtFile(packed, "r", member)
         try:
-            # not read(), which would unpack all that is there before it cuts it to the size
-            return io.BytesIO(zipfile.ZipExtFile(packed, "r", member).read(max(1, extent.size)))
+            if extent.size <= _MAX_BYTES_IN_MEMORY:
+                return io.BytesIO(unpacking.read(max(1, extent.size)))
+            unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as it is read)
+            while block := unpacking.read(_COPIED_BYTES):
+                unpacked.write(block)
+            unpacked.seek(0)
+            return unpacked
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise TruncatedSourceError(f"it cannot be unpacked ({error})") from None
+            message = f"there is no space in {tempfile.gettempdir()} to unpack its {extent.size:,} bytes (TMPDIR)"
+            raise OutputError(message) from None  # which says nothing of the file
         except Exception as error:
             raise packed.error or TruncatedSourceError(f"it cannot be unpacked ({error})") from None
 
@@ -182,7 +209,8 @@ class TarStorage(_ArchiveStorage):
         return RangeFile(self._bytes, extent.offset, extent.size)
 
     def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
+        headers: Any = _Headers(file)
+        with tarfile.open(fileobj=headers, mode="r:") as archive:
             try:
                 for member in archive:
                     if not member.isdir():
@@ -200,6 +228,18 @@ class TarStorage(_ArchiveStorage):
                     raise
                 scan.add_problem(f"{self.archive} ends too early, or is damaged at byte {archive.offset}: {error}")
         progress(len(scan))
+
+
+class _Headers:
+    """An archive that is read for its headers, none of which may be larger than any should be."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header says that it has {size:,} bytes")
+        return self._file.read(size)
 
 
 def is_archive_name(name: str) -> bool:

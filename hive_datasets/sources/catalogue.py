@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import IO
 
-from ..errors import AmbiguousSourceError, SourceNotFoundError, SourceRootError, VariantSourceWarning
+from ..errors import (
+    AmbiguousSourceError,
+    SourceNotFoundError,
+    SourceRootError,
+    SourceUnreachableError,
+    VariantSourceWarning,
+)
 from .archives import TarStorage, ZipStorage, is_archive_name
 from .corpora import find_corpus
 from .folders import FolderStorage
@@ -48,7 +54,7 @@ class LocatedSource:
     _storage: Storage
     _extent: Extent | None
 
-    def open(self) -> str | RangeFile | io.BytesIO:
+    def open(self) -> str | RangeFile | IO[bytes]:
         """What libsndfile can read: a local path, or a file object.
 
         Raises:
@@ -125,7 +131,7 @@ class Catalogue:
         self.roots = roots
         self._opened: dict[str, OpenRoot] = {}
         #: When a root could last not be opened or listed, and why: a dead server must not be asked for every path.
-        self._failed: dict[str, tuple[float, SourceRootError]] = {}
+        self._failed: dict[str, tuple[float, SourceRootError | SourceUnreachableError]] = {}
         self._warned: set[tuple[str, tuple[str, ...]]] = set()
 
     def locate(self, path: str) -> LocatedSource:
@@ -135,6 +141,7 @@ class Catalogue:
             SourceRootError: no root fits, or several do, or it cannot be opened.
             AmbiguousSourceError: it is not where it should be, and several files fit equally well.
             SourceNotFoundError: there is none; the message tells what was found instead, if anything.
+            SourceUnreachableError: its server cannot be reached.
         """
         opened, rest = self.open_root(path)
         storage = opened.storage
@@ -157,7 +164,9 @@ class Catalogue:
             if row >= 0:
                 return LocatedSource(path, storage.locate(inside), (), (), inside, storage, _extent(index, row))
         if isinstance(storage, RemoteStorage) and not len(index):
-            return LocatedSource(path, storage.locate(rest), (), (), rest, storage, _ask(storage, rest))
+            with self._failing_once(storage.root, of_one_file=True):
+                asked = _ask(storage, rest)
+            return LocatedSource(path, storage.locate(rest), (), (), rest, storage, asked)
         candidates = index.candidates(os.path.basename(rest))
         choice = choose(rest, candidates, _path_of_root(storage.root), find_corpus(first))
         if choice is None:
@@ -189,16 +198,19 @@ class Catalogue:
             return opened.index()
 
     @contextlib.contextmanager
-    def _failing_once(self, root: str) -> Iterator[None]:
-        """Raise at once what was raised for this root a moment ago."""
+    def _failing_once(self, root: str, of_one_file: bool = False) -> Iterator[None]:
+        """Raise at once what was raised for this root a moment ago, unless it was an answer about one file."""
         when, failure = self._failed.get(root, (0.0, None))
         if failure is not None and time.monotonic() - when < RECHECK_SECONDS:
             # a new one: each raising of the same would lengthen its traceback
-            raise SourceRootError(failure.message, several=failure.several)
+            if isinstance(failure, SourceRootError):
+                raise SourceRootError(failure.message, several=failure.several)
+            raise SourceUnreachableError(failure.message)
         try:
             yield
-        except SourceRootError as error:
-            self._failed[root] = (time.monotonic(), error)
+        except (SourceRootError, SourceUnreachableError) as error:
+            if not (of_one_file and isinstance(error, SourceUnreachableError) and error.status):
+                self._failed[root] = (time.monotonic(), error)
             raise
 
     def warn(self, source: LocatedSource) -> None:
@@ -220,11 +232,30 @@ class Catalogue:
             return root
         found = list_named(parent, first)
         usable = [path for path in found if os.path.isdir(path) or is_archive(path)]
+        if not found:
+            found = usable = self._find_below(parent, first)
         if len(usable) > 1:
-            names = ", ".join(map(os.path.basename, usable))
+            names = ", ".join(os.path.relpath(path, parent) for path in usable)
             message = f"several source roots in {parent} fit {first!r}: {names}. Keep one of them."
             raise SourceRootError(message, several=True)
         return (usable or found or [root])[0]
+
+    def _find_below(self, parent: str, first: str) -> list[str]:
+        """A corpus in a folder below the one that should hold all corpora: the root is one too high."""
+        try:
+            names = sorted(os.listdir(parent))
+        except OSError:
+            return []
+        if any(find_corpus(name_of_root(name)) for name in names):  # it does hold corpora, and this one is not there
+            return []
+        folders = [path for name in names if os.path.isdir(path := f"{parent}/{name}")]
+        found = [path for folder in folders for path in list_named(folder, first)]
+        usable = [path for path in found if os.path.isdir(path) or is_archive(path)]
+        if len(usable) == 1 and ("", (parent,)) not in self._warned:
+            self._warned.add(("", (parent,)))
+            message = f"the root is one too high: the corpora are in {os.path.dirname(usable[0])}, not in {parent}"
+            warnings.warn(message, VariantSourceWarning, stacklevel=2)
+        return usable
 
 
 def open_catalogue(roots: Roots | None = None) -> Catalogue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 import re
@@ -74,6 +75,18 @@ def find_corpus(name: str) -> Corpus | None:
         'ESC-50'
     """
     return _corpora_by_name().get(_fold(name))
+
+
+def find_nearest_name(name: str) -> str | None:
+    """The name of a corpus that a name is a slip of; None if it is a corpus' own, or like none.
+
+    Example:
+        >>> find_nearest_name("Audioest"), find_nearest_name("AudioSet"), find_nearest_name("Recordings")
+        ('AudioSet', None, None)
+    """
+    known = {_fold(each): each for corpus in list_corpora() for each in reversed(corpus.names)}
+    close = [] if _fold(name) in known else difflib.get_close_matches(_fold(name), known, n=1, cutoff=0.8)
+    return known[close[0]] if close else None
 
 
 @functools.cache

@@ -7,15 +7,9 @@ import os
 import zlib
 from typing import Any, Protocol
 
-import fsspec
-
-from ..errors import SourceError, SourceNotFoundError, SourceRootError, describe
+from ..errors import HiveError, SourceError, SourceNotFoundError, describe
 from .blocks import BLOCK_SIZE, find_block_cache
-
-#: A request that fails is tried this often: connections break.
-_ATTEMPTS = 3
-#: What installs a protocol's package.
-_EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http"}
+from .servers import ask
 
 
 class Bytes(Protocol):
@@ -58,7 +52,7 @@ class RemoteBytes:
         self._latest: tuple[int, bytes] = (-1, b"")
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """See `Bytes`; raises `SourceError` if the file cannot be had."""
+        """See `Bytes`; raises a `SourceError` or `SourceUnreachableError` if the file cannot be had."""
         end = min(offset + length, self.size)
         blocks = range(offset // BLOCK_SIZE, -(-end // BLOCK_SIZE))
         data = b"".join(map(self._read_block, blocks))
@@ -73,21 +67,18 @@ class RemoteBytes:
         return data
 
     def _fetch(self, start: int, end: int) -> bytes:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                fs, path = open_filesystem(self.name)
-                data: bytes = fs.cat_file(path, start=start, end=end)
-            except FileNotFoundError:
-                raise SourceNotFoundError("there is no such file any more") from None
-            except Exception as error:  # every protocol has exceptions of its own
-                if attempt == _ATTEMPTS:
-                    raise SourceError(f"bytes {start} to {end} cannot be had: {describe(error)}") from None
-                continue
+        def request(fs: Any, path: str) -> bytes:
+            data: bytes = fs.cat_file(path, start=start, end=end)
             if len(data) == self.size != end - start:  # a server that knows no ranges sends all
                 data = data[start:end]
-            if len(data) == end - start:
-                return data
-        raise SourceError(f"of bytes {start} to {end} only {len(data)} came: has the file changed?")
+            if len(data) != end - start:
+                raise ConnectionError(f"of bytes {start} to {end} only {len(data)} came: has the file changed?")
+            return data
+
+        try:
+            return ask(self.name, request)
+        except SourceNotFoundError:
+            raise SourceNotFoundError("there is no such file any more") from None
 
 
 class RangeFile(io.RawIOBase):
@@ -115,7 +106,7 @@ class RangeFile(io.RawIOBase):
             self.is_waiting = False
         except BaseException as error:  # Ctrl-C too, which libsndfile would pass over
             self.is_waiting = False
-            is_foreign = isinstance(error, OSError) and not isinstance(error, SourceError)
+            is_foreign = isinstance(error, OSError) and not isinstance(error, HiveError)
             self.error = SourceError(describe(error)) if is_foreign else error
             return 0
         buffer[: len(data)] = data
@@ -147,6 +138,7 @@ def open_bytes(location: str) -> Bytes:
     Raises:
         SourceNotFoundError: there is no such file.
         SourceError: it cannot be had.
+        SourceUnreachableError: its server cannot be reached.
     """
     if "://" not in location:
         try:
@@ -154,34 +146,10 @@ def open_bytes(location: str) -> Bytes:
         except OSError as error:
             kind = SourceNotFoundError if isinstance(error, FileNotFoundError) else SourceError
             raise kind(describe(error)) from None
-    fs, path = open_filesystem(location)
-    try:
-        info = fs.info(path)
-    except FileNotFoundError:
-        raise SourceNotFoundError("there is no such file") from None
-    except Exception as error:  # every protocol has exceptions of its own
-        raise SourceError(f"it cannot be had: {describe(error)}") from None
+    info = ask(location, lambda fs, path: fs.info(path))
     if info.get("size") is None:
         raise SourceError("the server does not say how long it is, so it cannot be read by range")
     return RemoteBytes(location, info["size"], version_of(info))
-
-
-def open_filesystem(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL, and the path in it.
-
-    Raises:
-        SourceRootError: there is no such protocol, or its package is missing.
-    """
-    try:
-        # looked up again each time: fsspec keeps one for each process and thread, since none survives a fork
-        fs, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        extra = _EXTRAS.get(url.partition("://")[0])
-        hint = f' (pip install "hive-datasets[{extra}]")' if extra else ""
-        raise SourceRootError(f"{url}: {error}{hint}") from None
-    except ValueError as error:
-        raise SourceRootError(f"{url}: {error}") from None
-    return fs, path
 
 
 def version_of(info: dict[str, Any]) -> int:

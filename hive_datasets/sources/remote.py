@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, unquote
 
-from ..errors import SourceRootError, describe
+from ..errors import SourceNotFoundError, SourceRootError, SourceUnreachableError
 from .index import Extent, Index, Scan
-from .ranges import RangeFile, RemoteBytes, open_bytes, open_filesystem, version_of
+from .ranges import RangeFile, RemoteBytes, open_bytes, version_of
+from .servers import ask, open_filesystem
 
 #: How long a listing of a remote folder is trusted, in seconds.
 LISTING_SECONDS = 24 * 3600.0
+#: What servers of the web answer that serve files, but no listings.
+_LISTS_NOTHING = frozenset({401, 403, 405})
 
 
 class RemoteStorage:
@@ -25,16 +29,19 @@ class RemoteStorage:
 
     def scan(self, progress: Callable[[int], None]) -> Scan:
         """See `Storage`."""
-        fs, folder = open_filesystem(self.root)
+        folder = open_filesystem(self.root)[1]
         scan = Scan()
         files = {}
         try:
-            fs.invalidate_cache()
-            files = fs.find(folder, detail=True)
-        except Exception as error:  # every protocol has exceptions of its own
-            # a server that lists nothing, as many on the web; which is asked again each time
-            if not (self._is_http and getattr(error, "status", 0) in (401, 403, 404, 405)):
-                raise SourceRootError(f"{self.root} cannot be listed: {describe(error)}") from None
+            files = self._walk(folder) if self._is_http else ask(self.root, _list)
+        except SourceNotFoundError:
+            if not self._is_http:
+                raise SourceRootError(f"{self.root}: there is no such folder") from None
+        except SourceUnreachableError as error:
+            # a server that lists nothing, as many on the web, is asked again each time
+            if not (self._is_http and error.status in _LISTS_NOTHING):
+                error.message = f"{self.root} cannot be listed: {error.message}"
+                raise
         prefix = folder.rstrip("/") + "/"
         for path, info in files.items():
             inside, _, name = self._unquote(path.removeprefix(prefix)).rpartition("/")
@@ -73,9 +80,32 @@ class RemoteStorage:
 
         Raises:
             SourceError: there is no such file, or it cannot be had.
+            SourceUnreachableError: the server cannot be reached.
         """
         found = open_bytes(self.locate(path))
         return Extent(0, found.size, found.size, version=found.version)
+
+    def _walk(self, folder: str) -> dict[str, dict[str, Any]]:
+        """All files, folder by folder: each may be asked for again without the others."""
+        files: dict[str, dict[str, Any]] = {}
+        seen, pending = {folder.rstrip("/")}, [folder]
+        while pending:
+            place = pending.pop()
+            try:
+                entries = ask(place, _list_folder)
+            except (SourceNotFoundError, SourceUnreachableError) as error:
+                is_closed = isinstance(error, SourceNotFoundError) or error.status in _LISTS_NOTHING
+                if place != folder and is_closed:  # one folder that is not shown
+                    continue
+                raise
+            for entry in entries:
+                name = entry["name"].rstrip("/")
+                if entry["type"] != "directory":
+                    files[entry["name"]] = entry
+                elif name not in seen and name.startswith(f"{folder.rstrip('/')}/"):
+                    seen.add(name)
+                    pending.append(entry["name"])
+        return files
 
     @property
     def _is_http(self) -> bool:
@@ -83,3 +113,15 @@ class RemoteStorage:
 
     def _unquote(self, path: str) -> str:
         return unquote(path) if self._is_http else path
+
+
+def _list(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
+    fs.invalidate_cache()
+    found: dict[str, dict[str, Any]] = fs.find(folder, detail=True)
+    return found
+
+
+def _list_folder(fs: Any, folder: str) -> list[dict[str, Any]]:
+    fs.invalidate_cache()
+    found: list[dict[str, Any]] = fs.ls(folder, detail=True)
+    return found

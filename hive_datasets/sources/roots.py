@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import SourceRootError
-from .corpora import find_corpus
+from .corpora import find_corpus, find_nearest_name
 
 ENVIRONMENT_VARIABLE = "HIVE_DATASET_PATHS"
 
@@ -79,6 +80,8 @@ def join_root(parent: str, name: str) -> str:
     if chained:
         return f"{head}{'' if head.endswith('/') else '/'}{name}::{archive}"
     protocol = archive_protocol(parent)
+    if not protocol and parent.startswith(("http://", "https://")):
+        name = quote(name)  # "%2e%2e" would lead out of it
     return f"{protocol}://{name}::{parent}" if protocol else f"{parent.rstrip('/')}/{name}"
 
 
@@ -184,6 +187,11 @@ def _roots_from_mapping(value: Mapping[Any, Any], base: Path, origin: str) -> Ro
     for name, folder in value.items():
         if not isinstance(name, str) or not isinstance(folder, (str, os.PathLike)):
             raise SourceRootError(f"{origin}: {name!r}: {folder!r} is not a pair of corpus and folder")
+        nearest = find_nearest_name(name)
+        # a corpus of one's own may have a similar name, and its folder has it, too
+        if nearest and name_of_root(os.fspath(folder)) != name:
+            message = f"{origin}: {name!r} is no corpus of Hive. Did you mean {nearest!r}?"
+            raise SourceRootError(f"{message} (A folder of that very name may stay as it is.)")
     folders = [(name, _absolute(os.fspath(folder), base, origin)) for name, folder in value.items()]
     return Roots(folders=tuple(folders), origin=origin)
 

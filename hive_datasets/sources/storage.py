@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from filelock import FileLock
 
-from ..errors import HiveError, SourceError, SourceRootError, describe
+from ..errors import HiveError, SourceRootError, describe
 from ..files import cache_folder
 from .archives import ARCHIVE_SUFFIXES, TarStorage, ZipStorage, explain_archive
 from .folders import FolderStorage
@@ -42,7 +40,7 @@ class Storage(Protocol):
         """The path or URL, for people and for the log, of a path relative to the root."""
         ...
 
-    def open(self, path: str, extent: Extent | None) -> str | RangeFile | io.BytesIO:
+    def open(self, path: str, extent: Extent | None) -> str | RangeFile | IO[bytes]:
         """What libsndfile can read: a path, or an open file."""
         ...
 
@@ -115,7 +113,7 @@ def load_index(storage: Storage, progress: Progress = lambda files: None, rescan
                 scan.kind = kind
                 write_index(scan, file)
                 index = Index(file)
-    except (SourceError, SourceRootError):
+    except HiveError:
         raise
     except OSError as error:
         message = f"the index of {storage.root} cannot be written to {file}: {describe(error)}"
@@ -132,5 +130,5 @@ def index_file(root: str) -> Path:
 def _read(file: Path) -> Index | None:
     try:
         return Index(file)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError):  # none, of another layout, or damaged
+    except Exception:  # none, of another layout, or damaged, which leads to errors of any kind
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from ..errors import SourceRootError
 from ..sources import find_corpus
@@ -23,7 +23,11 @@ _ADVICE = {
     "unreadable": ("unreadable", _AGAIN, True),
     "empty": ("empty", _AGAIN, True),
     "truncated": ("cut short or damaged", _AGAIN, True),
-    "unreachable": ("there, but cannot be had", "Allow them to be read, or try again later.", False),
+    "unreachable": (
+        "not to be had now",
+        "Allow them to be read, or check again when the server can be reached.",
+        False,
+    ),
     "ambiguous": ("ambiguous", "Several files fit each: remove or rename all but one.", False),
     "silent": ("silent where they are needed", "Fetch them again, or do without them (available_only=True).", True),
     "non_finite": ("NaN where they are needed", "Fetch them again, or do without them (available_only=True).", True),
@@ -32,7 +36,11 @@ _ADVICE = {
 
 
 def advise(
-    result: Verification, catalogue: Catalogue, broken: dict[str, str], sources: dict[int, LocatedSource]
+    result: Verification,
+    catalogue: Catalogue,
+    broken: dict[str, str],
+    unreachable: Collection[str],
+    sources: dict[int, LocatedSource],
 ) -> list[NextStep]:
     """What to do, corpus by corpus, those with most files first.
 
@@ -40,6 +48,7 @@ def advise(
         result: what was found.
         catalogue: the roots.
         broken: corpora whose root cannot be opened, and why.
+        unreachable: those of them whose server cannot be reached.
         sources: the files found under other names (and maybe others), by their positions in the list of paths.
     """
     positions: dict[str, dict[str, list[int]]] = {}
@@ -49,7 +58,10 @@ def advise(
             by_status.setdefault(status, []).append(position)
     steps = []
     for summary in result.corpora:
-        if summary.corpus in broken:
+        if summary.corpus in unreachable:
+            advice = "Nothing is known of its files: check again when the server can be reached."
+            steps.append(NextStep(summary.corpus, broken[summary.corpus], advice))
+        elif summary.corpus in broken:
             steps.append(_advise_on_root(summary.corpus, broken[summary.corpus], catalogue))
         else:
             steps.extend(_recall_faults(summary, result, catalogue))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from ..errors import EmptySourceError, SourceError, SourceNotFoundError, describe
+from ..errors import EmptySourceError, SourceError, SourceNotFoundError, SourceUnreachableError, describe
 from ..mixing.planning import END_TOLERANCE
 from ..mixing.reading import SEEKABLE_SUBTYPES, open_source
 from ..sources.catalogue import LocatedSource
@@ -78,6 +78,8 @@ def _facts(file: soundfile.SoundFile) -> Facts:
 
 
 def _failure(error: Exception) -> Facts:
+    if isinstance(error, SourceUnreachableError):
+        return Facts("unreachable", error.message)
     statuses = {SourceNotFoundError: "missing", EmptySourceError: "empty", SourceError: "unreachable"}
     if isinstance(error, SourceError):
         return Facts(statuses.get(type(error), "unreadable"), error.message)

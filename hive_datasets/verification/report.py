@@ -65,7 +65,7 @@ def write_usable_mixtures(result: Verification, file: Path) -> int:
     """Write which mixtures can be used, as parquet for ``load_dataset("hive", available_only=FILE)``."""
     table = result.usable_mixtures()
     with written_aside(file) as aside:
-        pq.write_table(table, aside)
+        pq.write_table(table, aside, write_page_checksum=True)
     return len(table)
 
 
@@ -84,7 +84,7 @@ def _write_csv(findings: Iterable[Finding], file: Path) -> None:
 
 def _write_parquet(findings: Iterable[Finding], file: Path) -> None:
     findings = iter(findings)
-    with pq.ParquetWriter(file, _SCHEMA) as writer:
+    with pq.ParquetWriter(file, _SCHEMA, write_page_checksum=True) as writer:
         while batch := list(itertools.islice(findings, _BATCH_ROWS)):
             rows = [{name: _encodable(value) for name, value in finding._asdict().items()} for finding in batch]
             writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))

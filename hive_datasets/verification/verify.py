@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import AmbiguousSourceError, MetadataUnavailableError, SourceError, SourceRootError
+from ..errors import (
+    AmbiguousSourceError,
+    MetadataUnavailableError,
+    SourceError,
+    SourceRootError,
+    SourceUnreachableError,
+)
 from ..metadata_files import read_metadata
 from ..progress import Progress, count_items, no_progress
 from ..sources import Roots, find_corpus, find_roots, parse_roots
@@ -67,7 +73,8 @@ def verify_sources(
     Raises:
         ValueError: there is no such check, or `jobs` is less than 1.
         MetadataUnavailableError, RecipeError: the metadata cannot be read, or has no such mixtures.
-        SourceRootError: no roots are configured. (A root that cannot be opened is a finding.)
+        SourceRootError: no roots are configured. (A root that cannot be opened is a finding, and so is a server that
+            cannot be reached.)
 
     Example:
         >>> import hive_datasets
@@ -108,8 +115,9 @@ class _Run:
     found: list[_Located] = field(default_factory=list)
     seen: dict[int, Seen] = field(default_factory=dict)
     bad_uses: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
-    #: Corpora whose root cannot be opened, and why.
+    #: Corpora whose root cannot be opened, and why; and those whose server cannot be reached.
     broken: dict[str, str] = field(default_factory=dict)
+    unreachable: set[str] = field(default_factory=set)
 
     def locate(self, rescan: bool, progress: Progress) -> None:
         """Find every file."""
@@ -134,16 +142,22 @@ class _Run:
                     tell(len(opened.index(tell, rescan)))
             except SourceRootError as error:
                 self.broken[corpus] = error.message
+            except SourceUnreachableError as error:
+                self.broken[corpus] = error.message
+                self.unreachable.add(corpus)
 
     def _locate(self, position: int, path: str) -> str:
         corpus = corpus_of(path)
         if corpus in self.broken:
-            return self._note(position, "missing", "", self.broken[corpus])
+            status = "unreachable" if corpus in self.unreachable else "missing"
+            return self._note(position, status, "", self.broken[corpus])
         location = ""
         try:
             opened, rest = self.catalogue.open_root(path)
             location = opened.storage.locate(rest)
             source = self.catalogue.look_up(path, opened, rest)
+        except SourceUnreachableError as error:
+            return self._note(position, "unreachable", location, error.message)
         except (SourceError, SourceRootError) as error:
             status = "ambiguous" if isinstance(error, AmbiguousSourceError) else "missing"
             return self._note(position, status, location, error.message)
@@ -266,7 +280,7 @@ class _Run:
             only=self.only,
         )
         sources = {located.position: located.source for located in self.found}
-        result.next_steps = advise(result, self.catalogue, self.broken, sources)
+        result.next_steps = advise(result, self.catalogue, self.broken, self.unreachable, sources)
         return result
 
 

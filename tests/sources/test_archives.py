@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from hive_datasets import (
+    HiveError,
     Mixer,
     SourceFormatError,
     SourceNotFoundError,
     SourceRootError,
     TruncatedSourceError,
 )
-from hive_datasets.sources import archives, parse_roots
+from hive_datasets.sources import Roots, archives, parse_roots
 from hive_datasets.sources.catalogue import Catalogue
 from hive_datasets.sources.storage import load_index, open_storage
 
@@ -356,3 +357,43 @@ def test_ctrl_c_while_an_archive_is_read(corpora, shared, tmp_path, subprocess_e
     # an interruption that is lost is waited for without end
     done = subprocess.run(command, env=subprocess_environment, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout.strip()) == (0, "150"), done.stderr
+
+
+def test_a_header_of_gigabytes_takes_no_memory(tmp_path):
+    """Of a name, or of pax fields: in a sparse file they take no disk either."""
+    for kind in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE):
+        header = tarfile.TarInfo("a")
+        header.type, header.size = kind, 6 << 30
+        archive = tmp_path / "sparse.tar"
+        with archive.open("wb") as file:
+            file.write(header.tobuf(tarfile.GNU_FORMAT))
+            file.truncate(6 << 30)
+        with pytest.raises(SourceRootError, match="a header says that it has 6,442,450,944 bytes"):
+            open_storage(str(archive)).scan(lambda files: None)
+
+
+def test_a_sparse_member_is_no_plain_file(tmp_path):
+    member = tarfile.TarInfo("ESC-50-master/a.wav")
+    member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(6 << 30)}
+    data = b"9999999999\n" + b"0\n" * 400
+    member.size = len(data)
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member, io.BytesIO(data))
+    try:
+        scan = open_storage(str(tmp_path / "a.tar")).scan(lambda files: None)
+    except SourceRootError:
+        return
+    assert not len(scan) and scan.problems
+
+
+def test_a_large_member_is_unpacked_to_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_MAX_BYTES_IN_MEMORY", 1000)
+    data = bytes(range(256)) * 20_000
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ESC-50-master/a.wav", data)
+    located = Catalogue(Roots((("ESC50", str(tmp_path / "a.zip")),))).locate("ESC-50-master/a.wav")
+    with located.open() as opened:
+        assert not isinstance(opened, io.BytesIO) and opened.read() == data
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(HiveError, match=r"cannot be unpacked|there is no space"):
+        located.open()

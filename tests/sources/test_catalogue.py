@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import tarfile
 import unicodedata
+import zipfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -16,6 +19,7 @@ from hive_datasets import (
     SourceNotFoundError,
     SourceRootError,
     VariantSourceWarning,
+    files,
     find_corpus,
     parse_recipe,
 )
@@ -23,6 +27,7 @@ from hive_datasets.sources import Roots, parse_roots
 from hive_datasets.sources.archives import TarStorage
 from hive_datasets.sources.catalogue import Catalogue
 from hive_datasets.sources.index import Scan, write_index
+from tests.file_server import FileServer
 from tests.sources.test_folders import settle
 
 AUDIOSET = "AudioSet/audioset_data/audio/unbal_train"
@@ -186,6 +191,16 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "file"))
     assert locate(tmp_path, f"{AUDIOSET}/a.flac").rules == ()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    with (
+        pytest.warns(
+            UserWarning, match=r"/file cannot be written: .*/temporary/hive-datasets-\d+/indexes serves.*HF_HOME"
+        ),
+        pytest.raises(SourceNotFoundError),
+    ):
+        locate(tmp_path, f"{AUDIOSET}/b.flac")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
+    files._temporary_folder.cache_clear()
     with pytest.raises(HiveError, match=r"the cache folder .*/file cannot be written: .*\. Set HF_HOME"):
         locate(tmp_path, f"{AUDIOSET}/b.flac")
 
@@ -284,3 +299,86 @@ def test_the_hub_as_a_root(shared, mini, mini_mixes, subprocess_environment):
 def test_no_root_for_a_corpus(tmp_path):
     with pytest.raises(SourceRootError, match="no source root fits 'AudioSet'"):
         Catalogue(Roots((("ESC50", str(tmp_path)),))).locate(f"{AUDIOSET}/a.flac")
+
+
+LEADING_OUT = ["%2e%2e/secret.wav", "%2E%2E/secret.wav", "..%2fsecret.wav/a", "%2e%2e%2fsecret.wav/a", "a?b/secret.wav"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "http", "s3", "memory"])
+@pytest.mark.parametrize("path", LEADING_OUT)
+def test_no_path_leads_out_of_a_root_of_any_kind(tmp_path, kind, path, request):
+    """As bytes or as what a server makes of them, in the first component, too."""
+    inside = tmp_path / "root"
+    (inside / "AudioSet").mkdir(parents=True)
+    (inside / "AudioSet" / "a.wav").write_bytes(b"inside")
+    (tmp_path / "secret.wav").write_bytes(b"outside")
+    if kind == "http":
+        server = FileServer(tmp_path).__enter__()
+        request.addfinalizer(server.__exit__)
+        root = f"{server.url}/root"
+    elif kind in ("s3", "memory"):
+        fs = request.getfixturevalue("s3") if kind == "s3" else fsspec.filesystem("memory")
+        place = "hive/leading" if kind == "s3" else "/leading"
+        fs.put(str(inside), f"{place}/root", recursive=True)
+        fs.pipe(f"{place}/secret.wav", b"outside")
+        root = f"{kind}://{place.lstrip('/')}/root"
+    else:
+        root = str(inside) if kind == "folder" else str(pack(inside, tmp_path / f"root.{kind}"))
+    for roots in (Roots(parent=root), Roots(folders=(("AudioSet", root), (path.split("/")[0], root)))):
+        try:
+            opened = Catalogue(roots).locate(path).open()
+        except (OSError, SourceRootError):
+            continue
+        data = Path(opened).read_bytes() if isinstance(opened, str) else opened.read()
+        assert data != b"outside"
+
+
+def pack(folder, archive):
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.write(folder / "AudioSet" / "a.wav", "AudioSet/a.wav")
+            packed.writestr("../secret.wav", b"outside")
+    else:
+        with tarfile.open(archive, "w") as packed:
+            packed.add(folder / "AudioSet", "AudioSet")
+            packed.add(folder.parent / "secret.wav", "../secret.wav")
+    return archive
+
+
+def test_a_root_one_too_high_is_recognised_and_named(corpora, tmp_path, mini):
+    (tmp_path / "D").mkdir()
+    (tmp_path / "D" / "corpora").symlink_to(corpora)
+    with pytest.warns(VariantSourceWarning, match=f"one too high: the corpora are in {tmp_path}/D/corpora, not in"):
+        found = Mixer(tmp_path / "D")(mini[0])
+    np.testing.assert_array_equal(found["mix"], Mixer(corpora)(mini[0])["mix"])
+
+
+def test_a_root_that_holds_corpora_is_not_too_high(tmp_path):
+    for place in ("par/AudioSet/a.wav", "par/old/ESC-50-master/audio/1.wav"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    with pytest.raises(SourceRootError, match="there is no such folder"):
+        locate(tmp_path / "par", "ESC-50-master/audio/1.wav")
+
+
+def test_a_slip_in_the_name_of_a_corpus(tmp_path):
+    for slip, nearest in (("Audioest", "AudioSet"), ("VGGSond", "VGGSound"), ("ESC5", "ESC50")):
+        with pytest.raises(SourceRootError, match=f"{slip!r} is no corpus of Hive. Did you mean .*{nearest[:3]}"):
+            parse_roots({slip: "/data/x"})
+    for fine in ({"My recordings": "/data/x"}, {"AudioSet2": "/data/AudioSet2"}, {"audio_set": "/data/x"}):
+        assert parse_roots(fine).folders
+
+
+def test_a_root_whose_name_is_not_utf8(corpora, tmp_path, mini, shared, subprocess_environment):
+    root = os.fsdecode(os.fsencode(tmp_path) + b"/r\xff\xfe")
+    os.symlink(corpora, root)
+    lost = parse_recipe({**mini[0].to_dict(), "num_sources": 1, "sources": [{**mini[0].to_dict()["sources"][0]}]})
+    assert Mixer(root)(lost)["mix"].any()
+    with pytest.raises(SourceNotFoundError, match="there is no such file"):
+        locate(root, "ESC-50-master/audio/none.wav")
+    from hive_datasets.cli import verify_sources
+
+    metadata = os.fsencode(shared / "mini" / "hub")
+    command = [sys.executable, "-c", f"import sys; from {verify_sources.__name__} import main; sys.exit(main())"]
+    run = subprocess.run([*command, metadata, b"--dataset-paths", os.fsencode(root)], env=subprocess_environment)
+    assert run.returncode == 0
