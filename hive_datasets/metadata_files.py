@@ -16,6 +16,7 @@ from huggingface_hub import snapshot_download
 from .errors import MetadataUnavailableError
 from .recipe.parsing import normalize_split
 from .recipe.reading import METADATA_SUFFIXES, is_metadata_file, read_tables
+from .recipe.uniqueness import UniqueIds
 
 HUB_REPOSITORY = "ShandaAI/Hive"
 _HUB_PATTERNS = {split: [f"{split}/*.parquet"] for split in ("train", "validation", "test")}
@@ -51,8 +52,9 @@ def read_metadata(metadata: str | os.PathLike[str] | None, splits: Collection[st
         splits: only mixtures of these ("val" is "validation").
 
     Raises:
-        MetadataUnavailableError, RecipeError: it cannot be read.
+        MetadataUnavailableError, RecipeError: it cannot be read, or has a mixture in two files.
     """
+    unique = UniqueIds(read_tables)
     data_dir = None if metadata is None else os.fspath(metadata)
     wanted = None if splits is None else sorted(map(normalize_split, splits))
     for split, names in find_metadata_files(data_dir, None, None, datasets.DownloadConfig()).items():
@@ -61,11 +63,11 @@ def read_metadata(metadata: str | os.PathLike[str] | None, splits: Collection[st
             continue
         for name in names:
             for table in read_tables(str(name)):
-                yield (
-                    table
-                    if wanted is None
-                    else table.filter(pc.is_in(table.column("split"), value_set=pa.array(wanted, pa.string())))
-                )
+                if wanted is not None:
+                    table = table.filter(pc.is_in(table.column("split"), value_set=pa.array(wanted, pa.string())))
+                unique.add(table, str(name))
+                yield table
+    unique.finish()
 
 
 def _find_in(data_dir: str, download_config: datasets.DownloadConfig) -> DataFilesDict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from ..files import written_aside
+from ..files import remove_leftovers, written_aside
 from ..recipe.reading import JSON_SUFFIXES, PARQUET_SUFFIXES, list_metadata_files, open_parquet, read_tables
+from ..recipe.uniqueness import UniqueIds
 from ..recipe.writing import JsonFileWriter, JsonTreeWriter, ParquetFileWriter, ParquetWriter, write_recipes
 
 _DESCRIPTION = """\
@@ -47,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
     target: Path = options.target
     if target.exists():
         raise argparse.ArgumentTypeError(f"{target} exists: remove it, or choose another name")
+    remove_leftovers(target.parent, glob.escape(target.name))
     files = list_metadata_files(options.source)
     with written_aside(target) as aside:
         rows = write_recipes(_read_with_progress(files, options.quiet), _choose_writer(aside, files, options.to))
@@ -70,14 +73,17 @@ def _read_with_progress(files: list[str], quiet: bool) -> Iterator[pa.Table]:
     """The tables of all files; progress in rows where the files tell how many there are, else in files."""
     rows, total = 0, _count_rows(files)
     unit, end = (" mixtures", total) if total is not None else (" files", len(files))
+    unique = UniqueIds(read_tables)
     with tqdm(total=end, unit=unit, disable=quiet, file=sys.stderr) as progress:
         for file in files:
             for table in read_tables(file):
+                unique.add(table, file)
                 yield table
                 rows += len(table)
                 progress.set_postfix_str(f"{rows} mixtures")
                 progress.update(len(table) if total is not None else 0)
             progress.update(0 if total is not None else 1)
+    unique.finish()
 
 
 def _count_rows(files: list[str]) -> int | None:

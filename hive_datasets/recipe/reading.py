@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import MetadataUnavailableError, RecipeError
+from ..errors import HiveError, MetadataUnavailableError, RecipeError, describe
 from .parsing import parse_recipe
 from .schema import RECIPE_SCHEMA, Recipe
 from .tables import recipes_from_table, table_from_hub, table_from_recipes
+from .uniqueness import UniqueIds
 
 PARQUET_SUFFIXES = (".parquet",)
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -34,7 +36,7 @@ def read_recipes(metadata: Any) -> Iterator[Recipe]:
             JSON or JSONL file or of a folder of such files (in the order of their names).
 
     Raises:
-        RecipeError: a row is not a valid recipe.
+        RecipeError: a row is not a valid recipe, or a mixture is in two files.
         MetadataUnavailableError: there are no such files.
 
     Example:
@@ -57,9 +59,8 @@ def read_recipes(metadata: Any) -> Iterator[Recipe]:
     elif isinstance(metadata, Mapping):
         yield parse_recipe(metadata)
     elif isinstance(metadata, (str, os.PathLike)):
-        for file in list_metadata_files(os.fspath(metadata)):
-            for table in read_tables(file):
-                yield from recipes_from_table(table)
+        for table in read_files(list_metadata_files(os.fspath(metadata))):
+            yield from recipes_from_table(table)
     elif isinstance(metadata, Iterable):
         for index, row in enumerate(metadata):
             yield row if isinstance(row, Recipe) else parse_recipe(row, where=f"row {index}")
@@ -89,6 +90,16 @@ def is_metadata_file(path: str) -> bool:
     return name.endswith(METADATA_SUFFIXES) and name not in {"dataset_info.json", "dataset_infos.json", "state.json"}
 
 
+def read_files(files: Sequence[str]) -> Iterator[pa.Table]:
+    """Iterate over metadata files as `read_tables` does, none of which may have a mixture of another."""
+    unique = UniqueIds(read_tables)
+    for file in files:
+        for table in read_tables(file):
+            unique.add(table, file)
+            yield table
+    unique.finish()
+
+
 def read_tables(file: str) -> Iterator[pa.Table]:
     """Iterate over one metadata file as checked tables of `RECIPE_SCHEMA`, at most `BATCH_ROWS` rows each."""
     if file.endswith(PARQUET_SUFFIXES):
@@ -108,10 +119,11 @@ def open_parquet(stream: IO[bytes], file: str) -> pq.ParquetFile:
         RecipeError: it is not parquet, or lacks a column.
     """
     try:
-        # Not buffered ahead: threads of pyarrow do that, and one that still lets go of a buffer of a Python file while
-        # the interpreter ends takes the process down with it.
-        parquet = pq.ParquetFile(stream, pre_buffer=False)
-    except pa.ArrowInvalid as error:
+        with _damage_explained(file):
+            # Not buffered ahead: threads of pyarrow do that, and one that still lets go of a buffer of a Python file
+            # while the interpreter ends takes the process down with it.
+            parquet = pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
+    except RecipeError as error:
         raise RecipeError(f"{file}: not a parquet file: {error}", where=file) from None
     names = parquet.schema_arrow.names
     for name in RECIPE_SCHEMA.names:
@@ -126,14 +138,59 @@ def read_row_group(
     """Iterate over the rows `start` to `stop` of a row group as checked tables of `RECIPE_SCHEMA`."""
     position = 0
     # One thread: a few hundred bytes a row are soon read, and there may be many workers.
-    batches = parquet.iter_batches(BATCH_ROWS, [row_group], RECIPE_SCHEMA.names, use_threads=False)
-    for batch in batches:
-        first, last = max(start - position, 0), len(batch) if stop is None else min(stop - position, len(batch))
-        position += len(batch)
-        if first < last:
-            yield table_from_hub(pa.Table.from_batches([batch.slice(first, last - first)]), file)
-        if stop is not None and position >= stop:
-            return
+    with _damage_explained(file):
+        for batch in parquet.iter_batches(BATCH_ROWS, [row_group], RECIPE_SCHEMA.names, use_threads=False):
+            first, last = max(start - position, 0), len(batch) if stop is None else min(stop - position, len(batch))
+            position += len(batch)
+            if first < last:
+                yield table_from_hub(pa.Table.from_batches([batch.slice(first, last - first)]), file)
+            if stop is not None and position >= stop:
+                return
+
+
+def read_choosable(parquet: pq.ParquetFile, file: str, row_group: int, with_labels: bool) -> Iterator[pa.Table]:
+    """Iterate over a row group by what rows are chosen by: all columns but `sources`, unchecked; or their labels too.
+
+    `sources` is then a list of structs of `label` alone.
+    """
+    names = [name for name in RECIPE_SCHEMA.names if name != "sources"]
+    paths = (parquet.schema.column(number).path for number in range(len(parquet.schema)))
+    leaves = [path for path in paths if path.startswith("sources.") and "label" in path.split(".")]
+    with _damage_explained(file):
+        columns = names + (leaves if with_labels else [])
+        for batch in parquet.iter_batches(1 << 16, [row_group], columns, use_threads=False):
+            table = pa.Table.from_batches([batch])
+            if with_labels:
+                lists = table.column("sources").combine_chunks()
+                if pa.types.is_struct(lists.type):
+                    (labels,) = lists.flatten()
+                    offsets, values = labels.offsets, labels.values
+                    lists = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays([values], names=["label"]))
+                table = table.set_column(table.schema.get_field_index("sources"), "sources", lists)
+            yield table
+
+
+def read_ids(parquet: pq.ParquetFile, file: str) -> Iterator[pa.Table]:
+    """Iterate over the columns `split` and `mix_id` of a parquet file, unchecked."""
+    with _damage_explained(file):
+        for batch in parquet.iter_batches(1 << 16, columns=["split", "mix_id"], use_threads=False):
+            yield pa.Table.from_batches([batch])
+
+
+@contextlib.contextmanager
+def _damage_explained(file: str) -> Iterator[None]:
+    """What damaged parquet leads to, as a `RecipeError`; pages that bear checksums are compared with them."""
+    try:
+        yield
+    except HiveError:
+        raise
+    except Exception as error:
+        if isinstance(error, (pa.ArrowException, ValueError)) or type(error) is OSError:  # which Arrow raises, too
+            raise RecipeError(f"{file} is damaged, or cannot be read: {error}. Fetch it again.", where=file) from None
+        if isinstance(error, OSError) or "://" in file:  # every protocol has exceptions of its own
+            message = f"{file} cannot be read: {describe(error)}. Try again later."
+            raise MetadataUnavailableError(message) from None
+        raise
 
 
 def read_json_tables(stream: IO[str], file: str) -> Iterator[pa.Table]:
@@ -158,6 +215,7 @@ def iterate_json(stream: IO[str], file: str) -> Iterator[Any]:
     decoder = json.JSONDecoder()
     text, position = "", 0
     in_array: bool | None = None
+    rows = 0
 
     def fail(problem: str) -> RecipeError:
         return RecipeError(f"{file}: {problem}", where=file)
@@ -166,7 +224,7 @@ def iterate_json(stream: IO[str], file: str) -> Iterator[Any]:
         try:
             return stream.read(_READ_CHARACTERS)
         except UnicodeDecodeError as error:
-            raise fail(f"not UTF-8: {error}") from None
+            raise fail(f"not UTF-8, after row {rows}: {error}") from None
 
     while True:
         while position < len(text) and (text[position].isspace() or text[position] == ","):
@@ -192,12 +250,16 @@ def iterate_json(stream: IO[str], file: str) -> Iterator[Any]:
         try:
             value, end = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
-            block = read() if len(text) - position < _MAX_ROW_CHARACTERS else ""
+            if len(text) - position >= _MAX_ROW_CHARACTERS:
+                raise fail(f"row {rows + 1} is broken, or longer than {_MAX_ROW_CHARACTERS:,} characters") from None
+            block = read()
             if not block:
-                raise fail(
-                    f"not valid JSON, or cut short: {error.msg} near {text[position : position + 60]!r}"
-                ) from None
+                near = text[position : position + 60]
+                raise fail(f"row {rows + 1} is not valid JSON, or cut short: {error.msg} near {near!r}") from None
             text, position = text[position:] + block, 0
             continue
+        except (ValueError, RecursionError) as error:  # numbers of too many digits; lists in lists in lists
+            raise fail(f"row {rows + 1} is not valid JSON: {error}") from None
         yield value
+        rows += 1
         position = end

@@ -7,7 +7,7 @@ published: rounding them to float32 would move crops by samples.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -42,10 +42,20 @@ def _recipe_fields(sources: pa.DataType) -> list[tuple[str, pa.DataType]]:
 SOURCE_TYPE = pa.struct(list(SOURCE_FIELDS))
 #: What this library works on: one row a mixture, `sources` a list of structs.
 RECIPE_SCHEMA = pa.schema(_recipe_fields(pa.list_(SOURCE_TYPE)))
-#: The same row as one Arrow value: what the `Mixture` feature stores.
-RECIPE_TYPE = pa.struct(list(RECIPE_SCHEMA))
+#: The same row as one Arrow value, and where it came from: what the `Mixture` feature stores.
+RECIPE_TYPE = pa.struct([*RECIPE_SCHEMA, pa.field("origin", pa.int32())])
 #: What the Hub publishes: `sources` a struct of lists.
 HUB_SCHEMA = pa.schema(_recipe_fields(pa.struct([(name, pa.list_(type_)) for name, type_ in SOURCE_FIELDS])))
+
+#: What a row may ask for, so that none of them takes a machine down: Hz; seconds of a mixture, and of a file; sources;
+#: samples of the mixture and its sources together, at the recipe's rate (4 GB); linear gain; bytes of a text.
+MAX_SAMPLE_RATE = 768_000
+MAX_DURATION = 3600.0
+MAX_SECOND = 1e6
+MAX_SOURCES = 64
+MAX_SAMPLES = 10**9
+MAX_GAIN = 1e12
+MAX_TEXT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,8 @@ class Recipe:
         sources: the sources, in order.
         global_normalization_factor: linear gain on the sum of the weighted sources.
         final_max_amplitude: peak of the mixture after that gain.
+        origin: which of the places that this process was told of its dataset reads from; see
+            `hive_datasets.mixing.origins`. None of metadata. It is no part of what recipes are compared by.
     """
 
     mix_id: str
@@ -114,6 +126,7 @@ class Recipe:
     sources: tuple[Source, ...]
     global_normalization_factor: float
     final_max_amplitude: float
+    origin: int | None = field(default=None, compare=False)
 
     @property
     def num_sources(self) -> int:
@@ -131,7 +144,7 @@ class Recipe:
 
     @classmethod
     def from_stored(cls, row: dict[str, Any]) -> Recipe:
-        """Rebuild a recipe from `to_dict`'s result, without checking it again."""
+        """Rebuild a recipe from what a row stores, without checking it again."""
         return cls(
             mix_id=row["mix_id"],
             split=row["split"],
@@ -140,10 +153,11 @@ class Recipe:
             sources=tuple(Source(**source) for source in row["sources"]),
             global_normalization_factor=row["global_normalization_factor"],
             final_max_amplitude=row["final_max_amplitude"],
+            origin=row.get("origin"),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as a row of `RECIPE_SCHEMA`: `sources` is a list of dicts."""
+        """The recipe as a row of `RECIPE_SCHEMA`: `sources` is a list of dicts. Its origin stays out."""
         # dataclasses.asdict copies every value, and takes ten times as long
         sources = [{name: getattr(source, name) for name, _ in SOURCE_FIELDS} for source in self.sources]
         return {

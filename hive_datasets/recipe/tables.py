@@ -12,9 +12,26 @@ import pyarrow.compute as pc
 
 from ..errors import RecipeError
 from .parsing import UNSAFE_PATH, normalize_split, parse_recipe
-from .schema import HUB_SCHEMA, RECIPE_SCHEMA, RECIPE_TYPE, SOURCE_FIELDS, Recipe
+from .schema import (
+    HUB_SCHEMA,
+    MAX_DURATION,
+    MAX_GAIN,
+    MAX_SAMPLE_RATE,
+    MAX_SAMPLES,
+    MAX_SECOND,
+    MAX_SOURCES,
+    MAX_TEXT_BYTES,
+    RECIPE_SCHEMA,
+    RECIPE_TYPE,
+    SOURCE_FIELDS,
+    Recipe,
+)
 
-_NUMBERS = ["target_duration", "global_normalization_factor", "final_max_amplitude"]
+_LARGEST = {
+    "target_duration": MAX_DURATION,
+    "global_normalization_factor": MAX_GAIN,
+    "final_max_amplitude": MAX_GAIN,
+}
 _SOURCE_NUMBERS = [name for name, type_ in SOURCE_FIELDS if pa.types.is_floating(type_)]
 
 
@@ -65,15 +82,28 @@ def recipes_from_table(table: pa.Table) -> list[Recipe]:
     return [Recipe.from_stored(row) for row in table.to_pylist()]
 
 
-def struct_from_table(table: pa.Table) -> pa.StructArray:
-    """A table of `RECIPE_SCHEMA` as one column: what the `Mixture` feature stores."""
-    return pa.StructArray.from_arrays([_combine(column) for column in table.columns], fields=list(RECIPE_TYPE))
+def struct_from_table(table: pa.Table, origin: pa.Array | int | None = None) -> pa.StructArray:
+    """A table of `RECIPE_SCHEMA`, and where its rows came from, as one column: what the `Mixture` feature stores."""
+    if not isinstance(origin, pa.Array):
+        number = pa.scalar(origin, pa.int32())
+        origin = pa.repeat(number, len(table)) if origin is not None else pa.nulls(len(table), pa.int32())
+    columns = [_combine(table.column(name)) for name in RECIPE_SCHEMA.names]
+    return pa.StructArray.from_arrays([*columns, origin], fields=list(RECIPE_TYPE))
 
 
-def struct_from_rows(rows: Sequence[Any]) -> pa.StructArray:
-    """Rows in any shape that `parse_recipe` reads (None stays null), as what the `Mixture` feature stores."""
-    parsed = [None if row is None else parse_recipe(row).to_dict() for row in rows]
-    return pa.array(parsed, type=RECIPE_TYPE)
+def struct_from_rows(rows: Sequence[Any], origin: int | None = None) -> pa.StructArray:
+    """Rows in any shape that `parse_recipe` reads (None stays null), as what the `Mixture` feature stores.
+
+    Args:
+        rows: the rows.
+        origin: where those that do not say it came from.
+    """
+    return pa.array([None if row is None else to_stored(parse_recipe(row), origin) for row in rows], type=RECIPE_TYPE)
+
+
+def to_stored(recipe: Recipe, origin: int | None = None) -> dict[str, Any]:
+    """A recipe as a value of `RECIPE_TYPE`; `origin` is where it came from, if it does not say so."""
+    return {**recipe.to_dict(), "origin": origin if recipe.origin is None else recipe.origin}
 
 
 def labels_of(table: pa.Table) -> pa.ListArray:
@@ -123,35 +153,55 @@ def _is_valid(table: pa.Table) -> bool:
     fields = {name: flat.field(name) for name, _ in SOURCE_FIELDS}
     if flat.null_count or any(field.null_count for field in fields.values()):
         return False
-    texts = [table.column("mix_id"), table.column("split"), fields["source_id"], fields["path"]]
-    positive = np.stack([table.column(name).to_numpy() for name in _NUMBERS])
+    texts = [table.column("mix_id"), table.column("split"), fields["source_id"], fields["path"], fields["label"]]
+    positive = np.stack([table.column(name).to_numpy() for name in _LARGEST])
+    largest = np.array(list(_LARGEST.values()))[:, None]
+    rates, durations = table.column("sample_rate").to_numpy(), table.column("target_duration").to_numpy()
     numbers = {name: fields[name].to_numpy() for name in _SOURCE_NUMBERS}
     return bool(
-        np.all(lengths > 0)
+        np.all((lengths > 0) & (lengths <= MAX_SOURCES))
         and np.array_equal(lengths, table.column("num_sources").to_numpy())
-        and np.all(table.column("sample_rate").to_numpy() > 0)
-        and np.all(np.isfinite(positive) & (positive > 0))
+        and np.all((rates > 0) & (rates <= MAX_SAMPLE_RATE))
+        and np.all((positive > 0) & (positive <= largest))  # which NaN is not
+        and np.all(np.floor(durations * rates) * (1 + lengths) <= MAX_SAMPLES)
+        and np.all(np.abs(numbers["applied_weight"]) <= MAX_GAIN)
         and all(np.all(np.isfinite(values)) for values in numbers.values())
         and all(
             np.all(numbers[f"{span}_start_second"] >= 0)
             and np.all(numbers[f"{span}_end_second"] > numbers[f"{span}_start_second"])
+            and np.all(numbers[f"{span}_end_second"] <= MAX_SECOND)
             for span in ("crop", "chunk")
         )
-        and not any(pc.any(pc.equal(text, "")).as_py() for text in texts)
+        and not any(pc.any(pc.equal(text, "")).as_py() for text in texts[:-1])  # a label may be empty
+        and all((pc.max(pc.binary_length(text)).as_py() or 0) <= MAX_TEXT_BYTES for text in texts)
+        and all(map(_is_utf8, texts))
         and not pc.any(pc.match_substring_regex(fields["path"], UNSAFE_PATH)).as_py()
     )
 
 
+def _is_utf8(text: pa.Array | pa.ChunkedArray) -> bool:
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 def _first_fault(table: pa.Table, where: str | None) -> RecipeError:
     """The error of the first row that is not a valid recipe."""
-    try:
-        for row in table.to_pylist():
+    mix_id = None
+    for position in range(len(table)):
+        try:
+            row = table.slice(position, 1).to_pylist()[0]
             mix_id = parse_recipe(row, where).mix_id
-            if row["num_sources"] is None:  # which the authors' JSON may lack, a table may not
-                message = _in_file(where, f"mixture {mix_id}: num_sources is missing")
-                return RecipeError(message, where=where, mix_id=mix_id, field="num_sources")
-    except RecipeError as error:
-        return error
+        except RecipeError as error:
+            return error
+        except UnicodeDecodeError as error:
+            after = f"the row after mixture {mix_id}" if mix_id else "the first row"
+            return RecipeError(_in_file(where, f"{after}: text that is not UTF-8: {error}"), where=where)
+        if row["num_sources"] is None:  # which the authors' JSON may lack, a table may not
+            message = _in_file(where, f"mixture {mix_id}: num_sources is missing")
+            return RecipeError(message, where=where, mix_id=mix_id, field="num_sources")
     return RecipeError(_in_file(where, "a row is not a valid recipe"), where=where)
 
 

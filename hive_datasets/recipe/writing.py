@@ -47,7 +47,9 @@ class ParquetFileWriter:
     def __init__(self, file: Path, row_group_rows: int | None = None) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._row_group_rows = row_group_rows or ROW_GROUP_ROWS
-        self._writer = pq.ParquetWriter(file, HUB_SCHEMA, compression="zstd", write_page_index=True)
+        self._writer = pq.ParquetWriter(
+            file, HUB_SCHEMA, compression="zstd", write_page_index=True, write_page_checksum=True
+        )
         self._pending: list[pa.Table] = []
         self._rows = 0
 

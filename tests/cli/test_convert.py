@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,13 @@ def test_from_the_shell(demo, tmp_path, subprocess_environment):
     result = subprocess.run(command, env=subprocess_environment, capture_output=True, text=True, check=True)
     assert result.stdout == f"40 mixtures written to {tmp_path}/out.jsonl\n"
     assert "40/40" in result.stderr  # progress
+
+
+def test_what_a_killed_run_left_goes_away(demo, tmp_path, capsys):
+    left, others = tmp_path / ".out.abc.incomplete", tmp_path / ".other.abc.incomplete"
+    for folder in (left, others):
+        folder.mkdir()
+        (folder / "half").touch()
+        os.utime(folder, (0, 0))
+    assert main(["convert", str(demo / "metadata"), str(tmp_path / "out"), "--to", "json", "--quiet"]) == 0
+    assert not left.exists() and others.exists()

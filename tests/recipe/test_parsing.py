@@ -1,16 +1,20 @@
 """Every fault of a row is an error that names the file, the mixture, the source and the field."""
 
 import copy
+import io
 import json
 import math
 import re
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hive_datasets import Recipe, RecipeError, Source, parse_recipe
+from hive_datasets.export.samples import describe_sample
+from hive_datasets.recipe.reading import read_json_tables
 from hive_datasets.recipe.tables import hub_from_table, table_from_hub, table_from_recipes
 from hive_datasets.recipe.writing import legacy_row
 
@@ -49,13 +53,13 @@ def test_labels_may_be_anything(row):
 
 
 ROW_FAULTS = {
-    "mix_id": [None, 39, ""],
+    "mix_id": [None, 39, "", "x" * 5000],
     "split": [None, 1, ""],
-    "sample_rate": [None, "44100", 0, -1, 44100.5, True, 2**31],
-    "target_duration": [None, "4", 0, -4.0, math.nan, math.inf, True],
+    "sample_rate": [None, "44100", 0, -1, 44100.5, True, 2**31, 768_001, 10**400],
+    "target_duration": [None, "4", 0, -4.0, math.nan, math.inf, True, 40_000.0, 3600.1, 10**400],
     "num_sources": [3, 1, "2", 2.5, 0],
     "sources": [None, [], {}, "s1", 5, [1], [None], {"source_id": ["s1"]}],
-    "global_normalization_factor": [None, 0, -1, math.nan, math.inf, "1"],
+    "global_normalization_factor": [None, 0, -1, math.nan, math.inf, "1", 1e13],
     "final_max_amplitude": [None, math.nan, 0],
 }
 SOURCE_FAULTS = {
@@ -72,14 +76,14 @@ SOURCE_FAULTS = {
         "a/./b",
         "a/",
     ],
-    "label": [None, 1],
+    "label": [None, 1, "é" * 2100],
     "crop_start_second": [None, -0.1, math.nan, "0", 1e9],
-    "crop_end_second": [None, -1.0, 0.0, math.inf],
+    "crop_end_second": [None, -1.0, 0.0, math.inf, 1e12],
     "chunk_start_second": [None, -0.1, math.nan, 1e9],
-    "chunk_end_second": [None, 0.0, -math.inf],
+    "chunk_end_second": [None, 0.0, -math.inf, 1e12],
     "rms_gain": [None, math.nan, "2", [2]],
     "snr_db": [None, math.nan, math.inf],
-    "applied_weight": [None, math.nan, False],
+    "applied_weight": [None, math.nan, False, 1e300, -1e13],
 }
 
 
@@ -160,8 +164,8 @@ def recipes(draw):
     return Recipe(
         mix_id=draw(texts),
         split=draw(st.sampled_from(["train", "validation", "test"])),
-        sample_rate=draw(st.integers(1, 2**31 - 1)),
-        target_duration=draw(positive),
+        sample_rate=draw(st.integers(1, 40_000)),
+        target_duration=draw(st.floats(1e-6, 3600)),
         sources=tuple(sources),
         global_normalization_factor=draw(positive),
         final_max_amplitude=draw(positive),
@@ -230,6 +234,67 @@ def test_tables_find_what_rows_find(row, field, value):
         with pytest.raises(RecipeError) as of_row:
             parse_recipe(rows[2], "a.parquet")
         assert str(of_table.value) == str(of_row.value)
+
+
+@pytest.mark.parametrize("shape", [lambda row: row, hub_shape, legacy_row, json.dumps])
+def test_more_than_a_machine_can_take_is_refused(row, shape):
+    """At once: a million sources took 24 GB, 40,000 s ended in MemoryError."""
+    long = {**row, "sample_rate": 768_000, "target_duration": 3600.0}
+    with pytest.raises(RecipeError, match=r"target_duration is 3600 s, which makes 8,294,400,000 samples of 2 sources"):
+        parse_recipe(shape(long))
+    wide = {**row, "num_sources": 100_000, "sources": row["sources"][:1] * 100_000}
+    with pytest.raises(RecipeError, match="sources has 100,000 entries: a mixture may have 64"):
+        parse_recipe(shape(wide))
+    for bad in (long, wide):
+        with pytest.raises(RecipeError, match=r"which makes|entries"):
+            table_from_hub(pa.Table.from_pylist([bad], schema=table_from_recipes([]).schema), "a.parquet")
+
+
+def test_what_holds_a_recipe_stands_for_it(row, demo_recipes):
+    recipe = demo_recipes[0]
+    stored = {**row, "origin": 0}
+    sources = np.array(row["sources"], dtype=object)
+    lists = {name: np.array(values) for name, values in hub_shape(row)["sources"].items()}
+    for shape in (
+        {"mix_id": "x", "labels": ["y"], "mixture": stored},  # a row of load_dataset, undecoded
+        {"mixture": {"mix": np.zeros(4), "sources": np.zeros((2, 4)), "recipe": json.dumps(stored)}},  # and decoded
+        json.loads(describe_sample(recipe, None, "scaled")),  # the JSON in a tar
+        {**row, "sources": sources},
+        {**row, "sources": lists},
+        {**row, "sample_rate": np.int32(44100), "target_duration": np.array(row["target_duration"])},
+    ):
+        assert parse_recipe(shape) == recipe
+
+
+def test_seconds_of_32_bits_are_refused(row):
+    """As PyTorch's format makes them: on real rows every other source began at another frame."""
+    for kind in (np.float32, np.float16):
+        coarse = {**row, "target_duration": kind(row["target_duration"])}
+        lists = {name: np.array(values) for name, values in hub_shape(row)["sources"].items()}
+        lists["crop_start_second"] = lists["crop_start_second"].astype(kind)
+        for bad in (coarse, {**row, "sources": lists}):
+            with pytest.raises(RecipeError, match=r"has 32 bits, .* with_format\(None\)"):
+                parse_recipe(bad)
+
+
+def test_columns_of_others_are_passed_over(row, demo_recipes):
+    assert parse_recipe({**row, "recipe": "v1", "mixture": {"a": 1}}) == demo_recipes[0]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"mix_id": ' + "9" * 5000 + "}", '{"a": 1' + "0" * 5000 + "}"])
+def test_odd_json_is_a_fault_of_its_row(text):
+    with pytest.raises(RecipeError):
+        parse_recipe(text)
+    with pytest.raises(RecipeError, match=r"^f(: |, )row 1"):
+        list(read_json_tables(io.StringIO(text), "f"))
+
+
+def test_text_that_is_not_utf8(row):
+    table = pa.Table.from_pylist([row, {**row, "mix_id": "b"}], schema=table_from_recipes([]).schema)
+    broken = pa.StringArray.from_buffers(2, *pa.array([b"a", b"\xff"]).buffers()[1:])
+    table = table.set_column(0, "mix_id", broken)
+    with pytest.raises(RecipeError, match=r"a.parquet: the row after mixture a: text that is not UTF-8"):
+        table_from_hub(table, "a.parquet")
 
 
 def test_no_sources_at_all(row):
