@@ -210,10 +210,12 @@ class ListedAvailability:
     def _load(self) -> npt.NDArray[np.bytes_]:
         """The keys in order: a few bytes each, where Python strings would take a hundred."""
         if self._keys is None:
-            parts = [
-                _keys(pa.table(batch))
-                for batch in pq.ParquetFile(self.file).iter_batches(1 << 16, columns=_LIST_COLUMNS)
-            ]
+            try:
+                listed = pq.ParquetFile(self.file, page_checksum_verification=True)
+                parts = [_keys(pa.table(batch)) for batch in listed.iter_batches(1 << 16, columns=_LIST_COLUMNS)]
+            except (OSError, pa.ArrowException) as error:
+                message = f"available_only: {self.file} is damaged: {error}. Write it again: hive-verify-sources"
+                raise MetadataUnavailableError(f"{message} --write-index.") from None
             self._keys = np.sort(np.concatenate(parts)) if parts else np.empty(0, dtype="S1")
         return self._keys
 

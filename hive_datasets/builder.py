@@ -11,8 +11,7 @@ import io
 import itertools
 import os
 import re
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,21 +22,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
+from datasets.fingerprint import Hasher
 from datasets.utils.file_utils import xopen
 
 from .availability import Availability, find_availability
 from .demo import demo_folder
-from .errors import UnreadableSourceWarning
+from .errors import HiveError, MetadataUnavailableError, RecipeError
 from .features import Mixture, OnError, mixture_features
-from .given import remember_given
-from .metadata_files import find_metadata_files
-from .mixing import Stems
+from .metadata_files import HUB_REPOSITORY, find_metadata_files
+from .mixing import Alignment, Stems
+from .mixing.origins import find_origin, remember_origin
 from .prepared.store import find_prepared
-from .recipe.reading import PARQUET_SUFFIXES, open_parquet, read_json_tables, read_row_group
+from .recipe.overlap import check_files
+from .recipe.parsing import normalize_split
+from .recipe.reading import PARQUET_SUFFIXES, open_parquet, read_choosable, read_json_tables, read_row_group
 from .recipe.tables import labels_of, struct_from_table
-from .selection import Selection, explain_filters
+from .recipe.uniqueness import UniqueIds
+from .selection import Seen, Selection, explain_filters
 from .skipping import skip_unreadable
-from .sources import Roots, parse_roots
 
 try:
     from datasets.builder import Key
@@ -45,7 +47,9 @@ except ImportError:  # datasets < 5, which takes any key
     Key = "{}_{}".format
 
 #: Options that say how recipes become audio, and which can. They change no cached table, so are no part of its name.
-RENDERING_OPTIONS = ("dataset_paths", "sampling_rate", "stems", "on_error", "available_only", "prepared")
+RENDERING_OPTIONS = ("dataset_paths", "sampling_rate", "stems", "on_error", "alignment", "available_only", "prepared")
+#: Splits that rows of Hive's metadata name; whoever loads files under other names has a reason.
+_KNOWN_SPLITS = frozenset({"train", "validation", "test"})
 #: Recipes of a loaded table that are looked up at once.
 _AVAILABILITY_ROWS = 10_000
 #: A parquet file is cut into at least this many shards, so that as many workers can share it.
@@ -63,7 +67,7 @@ class HiveConfig(datasets.BuilderConfig):  # type: ignore[misc]
         labels: keep mixtures in which at least one source has this label, or one of these.
         available_only: True to keep only mixtures whose sources are all there, by an index of each root and
             what ``hive-verify-sources`` has found; or the list that its ``--write-index`` wrote.
-        dataset_paths, sampling_rate, stems, on_error, prepared: as for `Mixture`.
+        dataset_paths, sampling_rate, stems, on_error, alignment, prepared: as for `Mixture`.
     """
 
     version: Any = "1.0.0"
@@ -75,6 +79,7 @@ class HiveConfig(datasets.BuilderConfig):  # type: ignore[misc]
     sampling_rate: int | None = None
     stems: Stems = "scaled"
     on_error: OnError = "raise"
+    alignment: Alignment = "authors"
     prepared: Any = None
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
@@ -137,8 +142,8 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             dataset_paths = demo_folder() / "sources" if dataset_paths is None else dataset_paths
             if kwargs.get("prepared") is None:  # what the environment names is of other sources
                 kwargs["prepared"] = False
-        self._roots: Roots | None = None if dataset_paths is None else parse_roots(dataset_paths)
-        remember_given(self._roots, kwargs.get("prepared"))
+        self._origin = remember_origin(dataset_paths, kwargs.get("prepared"))
+        self._where = data_dir or data_files or f"the metadata of {HUB_REPOSITORY}"
         download_config = _download_config(kwargs.get("token"), kwargs.get("storage_options"))
         kwargs["data_files"] = find_metadata_files(data_dir, data_files, revision, download_config)
         kwargs["dataset_name"] = "hive"
@@ -149,9 +154,14 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             None
             if self.config.available_only in (None, False)
             else find_availability(
-                self.config.available_only, self._roots, find_prepared(self.config.prepared), self.config.sampling_rate
+                self.config.available_only,
+                find_origin(self._origin).roots,
+                find_prepared(self.config.prepared),
+                self.config.sampling_rate if self.config.alignment == "own" else None,
             )
         )
+        #: The shards of each split that is streamed.
+        self._streamed: dict[str, list[Shard]] = {}
         # a cached table comes with the feature that it was first loaded with
         self.info.features = mixture_features(self._mixture())
 
@@ -169,26 +179,66 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             config.sampling_rate,
             config.stems,
             on_error=config.on_error,
-            dataset_paths=self._roots,
-            prepared=config.prepared,
+            alignment=config.alignment,
         )
 
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        # What is cached are recipes as plain structs: nothing in it is of one way of rendering them.
+        self.info.features = mixture_features(None)
+        try:
+            super()._download_and_prepare(*args, **kwargs)
+        except datasets.exceptions.DatasetGenerationError as error:  # which says nothing
+            if isinstance(error.__cause__, HiveError):
+                raise error.__cause__ from None
+            raise
+        finally:
+            self.info.features = mixture_features(self._mixture())
+
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        names = {str(split): list(files) for split, files in self.config.data_files.items()}
+        # each once, by whatever patterns it was found
+        names = {str(split): list(dict.fromkeys(files)) for split, files in self.config.data_files.items()}
         files = dl_manager.download(names)
-        return [
-            datasets.SplitGenerator(
-                name=split,
-                gen_kwargs={
-                    "shards": [
-                        shard
-                        for name, file in zip(names[split], files[split], strict=True)
-                        for shard in self._list_shards(name, str(file))
-                    ]
-                },
-            )
-            for split in names
-        ]
+        generators = []
+        for split in names:
+            shards = [
+                shard
+                for name, file in zip(names[split], files[split], strict=True)
+                for shard in self._list_shards(name, str(file))
+            ]
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"shards": shards, "split": split}))
+        self._check([generator.gen_kwargs["shards"] for generator in generators])
+        return generators
+
+    def _check(self, splits: list[list[Shard]]) -> None:
+        """Before anything is read: is any mixture there twice, and is there one at all of those that are asked for?"""
+        for shards in splits:
+            check_files({shard.name: shard.file for shard in shards}, self._open)
+        selection = self.config.selection()
+        seen = Seen(selection, self._where)
+        if not selection.is_all and not self._find(itertools.chain(*splits), seen):
+            seen.given = seen.chosen  # whether they can be rendered is not asked here
+            seen.check()
+
+    def _find(self, shards: Iterable[Shard], seen: Seen, any_row: bool = False) -> bool:
+        """Whether there is, in the files of these shards, all that is asked for, or any of it."""
+        selection = self.config.selection()
+        for name, file in {shard.name: shard.file for shard in shards}.items():
+            for table in self._glance(name, file, with_labels=selection.labels is not None):
+                seen.note(table)
+                seen.chosen += len(selection.apply(table))
+                if seen.chosen if any_row else seen.has_all:
+                    return True
+        return False
+
+    def _glance(self, name: str, file: str, with_labels: bool) -> Iterator[pa.Table]:
+        """As much of a file as tells which rows are chosen; of parquet, without sources, or with their labels alone."""
+        if not name.endswith(PARQUET_SUFFIXES):
+            yield from self._read(Shard(name, file))
+            return
+        with self._open(file) as stream:
+            parquet = open_parquet(stream, name)
+            for row_group in range(parquet.metadata.num_row_groups):
+                yield from read_choosable(parquet, name, row_group, with_labels)
 
     def _list_shards(self, name: str, file: str) -> list[Shard]:
         if not name.endswith(PARQUET_SUFFIXES):
@@ -206,23 +256,66 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         ]
 
     def _get_examples_iterable_for_split(self, split_generator: Any) -> Any:
-        # only of a stream: which files are there must not be cached
-        split_generator.gen_kwargs["availability"] = self._availability
+        # only of a stream: which files are there, and where, must not be cached
+        self._streamed[str(split_generator.name)] = split_generator.gen_kwargs["shards"]
+        split_generator.gen_kwargs.update(availability=self._availability, origin=self._origin)
         return super()._get_examples_iterable_for_split(split_generator)
 
     def _generate_tables(
-        self, shards: list[Shard], availability: Availability | None = None
+        self,
+        shards: list[Shard],
+        split: str,
+        availability: Availability | None = None,
+        origin: int | None = None,
     ) -> Iterator[tuple[Any, pa.Table]]:
-        selection = self.config.selection()
+        """Tables of the dataset's columns.
+
+        Args:
+            shards: what to read.
+            split: as what it is loaded.
+            availability: of a stream, tells what to leave out.
+            origin: of a stream, where its sources are.
+        """
+        unique = UniqueIds(self._read_again)
+        # by which `to_parquet` of a stream knows the types
+        described = None if origin is None else self.info.features.arrow_schema.metadata
         shard_index = 0  # counts only shards with rows: datasets before 5 takes no gaps
         for shard in shards:
-            tables: Iterator[pa.Table] = map(selection.apply, self._read(shard))
-            if availability is not None:
-                tables = (table.filter(pa.array(availability.of(table))) for table in tables)
             batch_index = -1
-            for batch_index, table in enumerate(filter(len, tables)):
-                yield Key(shard_index, batch_index), _to_columns(table)
+            for batch_index, table in enumerate(self._choose(shard, split, availability, unique)):
+                columns = _to_columns(table, origin).replace_schema_metadata(described)
+                yield Key(shard_index, batch_index), columns
             shard_index += batch_index >= 0
+        unique.finish()
+
+    def _choose(
+        self,
+        shard: Shard,
+        split: str,
+        availability: Availability | None,
+        unique: UniqueIds | None = None,
+        seen: Seen | None = None,
+    ) -> Iterator[pa.Table]:
+        """The rows of a shard that are asked for."""
+        selection = self.config.selection()
+        for table in self._read(shard):
+            _check_split(table, split, shard.name)
+            if unique is not None and shard.row_group is None:  # of parquet, `check_files` has seen all
+                unique.add(table, shard.name)
+            chosen = selection.apply(table)
+            available = chosen
+            if availability is not None and len(chosen):
+                available = chosen.filter(pa.array(availability.of(chosen)))
+            if seen is not None:
+                seen.note(table)
+                seen.chosen += len(chosen)
+                seen.given += len(available)
+            if len(available):
+                yield available
+
+    def _read_again(self, name: str) -> Iterator[pa.Table]:
+        with self._open(name) as stream, io.TextIOWrapper(stream, encoding="utf-8") as text:
+            yield from read_json_tables(text, name)
 
     def _read(self, shard: Shard) -> Iterator[pa.Table]:
         if shard.row_group is None:
@@ -237,29 +330,77 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         return xopen(file, "rb", download_config=_download_config(self.token, self.storage_options))
 
     def _as_dataset(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
-        # Casting also gives the dataset a fingerprint of its own, so that what `map` caches at one sampling rate is
-        # not served at another.
-        dataset = super()._as_dataset(*args, **kwargs).cast_column("mixture", self._mixture())
+        mixture = self._mixture()
+        self.info.features = mixture_features(None)
+        try:
+            plain = super()._as_dataset(*args, **kwargs)
+        finally:
+            self.info.features = mixture_features(mixture)
+        # Rows are marked with where they came from, and then rendered as they are marked. The fingerprint tells these
+        # and the ways of rendering apart, so that what `map` caches of one is not served of another.
+        way = f"{plain._fingerprint}/{self._origin}/{mixture}"
+        marking = Mixture(origin=self._origin)
+        marked = plain.cast_column("mixture", marking, new_fingerprint=Hasher.hash(f"marked {way}"))
+        dataset = marked.cast_column("mixture", mixture, new_fingerprint=Hasher.hash(way))
         if self._availability is None:
             return dataset
         batches = dataset.select_columns("mixture").with_format("arrow").iter(_AVAILABILITY_ROWS)
         recipes = (pa.Table.from_struct_array(pa.table(batch).column("mixture")) for batch in batches)
         available = np.concatenate([np.zeros(0, dtype=bool), *map(self._availability.of, recipes)])
-        if len(available) and not available.any():
-            message = (
-                f"available_only: none of {len(available)} mixtures can be rendered; hive-verify-sources tells why"
-            )
-            warnings.warn(message, UnreadableSourceWarning, stacklevel=2)
         return dataset.select(np.flatnonzero(available))
 
-    def as_streaming_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        """As `datasets` has it; with ``on_error="skip"``, unreadable mixtures are dropped."""
-        streams = super().as_streaming_dataset(*args, **kwargs)
+    def as_dataset(self, split: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `datasets` has it; splits of which nothing was chosen are left out, and if all are, that is an error."""
+        empty = {str(name) for name, info in self.info.splits.items() if not info.num_examples}
+        if empty and not self.config.selection().is_all:  # which `datasets` has no word for
+            left = {str(name): name for name in self.info.splits if str(name) not in empty}
+            if not left or str(split) in empty:
+                raise self._nothing_chosen(split)
+            split = left if split is None else split
+        try:
+            dataset = super().as_dataset(split, *args, **kwargs)
+        except ValueError as error:
+            if empty and "corresponds to no data" in str(error):
+                raise self._nothing_chosen(split) from None
+            raise
+        found = list(dataset.values()) if isinstance(dataset, dict) else [dataset]
+        if self._availability is not None and not any(map(len, found)):
+            raise self._nothing_chosen(split if isinstance(split, str) else None)
+        return dataset
+
+    def _nothing_chosen(self, split: Any) -> MetadataUnavailableError:
+        of_split = "" if split is None else f" of split {str(split)!r}"
+        which = "can be rendered here. hive-verify-sources tells why" if self._availability else "was asked for"
+        return MetadataUnavailableError(f"{self._where}: no mixture{of_split} {which}")
+
+    def as_streaming_dataset(self, split: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `datasets` has it; if there would be nothing in it of what was chosen, that is an error, now.
+
+        With ``on_error="skip"``, unreadable mixtures are dropped.
+        """
+        self._streamed = {}
+        streams = super().as_streaming_dataset(split, *args, **kwargs)
+        self._require_rows(split)
         if self.config.on_error != "skip":
             return streams
         if isinstance(streams, dict):
             return type(streams)({split: skip_unreadable(stream) for split, stream in streams.items()})
         return skip_unreadable(streams)
+
+    def _require_rows(self, split: Any) -> None:
+        """Look for the first mixture that a stream would have."""
+        selection = self.config.selection()
+        seen = Seen(selection, self._where, {"split": split})
+        for name, shards in self._streamed.items():
+            if self._availability is not None:
+                if any(True for shard in shards for _ in self._choose(shard, name, self._availability, seen=seen)):
+                    return
+            elif selection.is_all or self._find(shards, seen, any_row=True):
+                return
+        if self._streamed and self._availability is None:
+            raise self._nothing_chosen(split)
+        if self._streamed:
+            seen.check()
 
 
 @functools.cache
@@ -303,7 +444,32 @@ def _divide(num_rows: int, parts: int) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in itertools.pairwise(bounds) if stop > start]
 
 
-def _to_columns(table: pa.Table) -> pa.Table:
-    """A table of recipes as the columns of the dataset."""
-    columns = [table.column("mix_id"), table.column("num_sources"), labels_of(table), struct_from_table(table)]
+def _check_split(table: pa.Table, split: str, name: str) -> None:
+    """Refuse rows of one split that would be handed out as another's.
+
+    Raises:
+        RecipeError: there are such rows.
+    """
+    expected = normalize_split(split)
+    if expected not in _KNOWN_SPLITS:
+        return
+    others = [other for other in pc.unique(table.column("split")).to_pylist() if other != expected]
+    if others:
+        row = pc.index(table.column("split"), others[0]).as_py()
+        mix_id = table.column("mix_id")[row].as_py()
+        raise RecipeError(
+            f"{name}: mixture {mix_id} is of split {others[0]!r}, and would be loaded as {split!r}. Say which files "
+            f'are of which split, data_files={{"{others[0]}": ...}}, or give the folder that holds all, data_dir=...: '
+            "splits are then told by the names of files and folders. Under a name of your own, as in "
+            'data_files={"all": ...}, rows of every split are taken.',
+            where=name,
+            mix_id=mix_id,
+            field="split",
+        )
+
+
+def _to_columns(table: pa.Table, origin: int | None) -> pa.Table:
+    """A table of recipes as the columns of the dataset; of a cache, without an origin."""
+    mixtures = table.to_struct_array() if origin is None else struct_from_table(table, origin)
+    columns = [table.column("mix_id"), table.column("num_sources"), labels_of(table), mixtures]
     return pa.table(columns, names=["mix_id", "num_sources", "labels", "mixture"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import datasets.inspect
 import datasets.load
 
 
@@ -12,8 +13,8 @@ def register_hive() -> None:
     """Let `datasets` know the name "hive".
 
     `load_dataset` looks `dataset_module_factory` up as a global of `datasets.load`, and asks it for a module by
-    the dataset's name. For "hive" it now gets this library's, for every other name what it always got. (A
-    folder of that name is still reached as "./hive".)
+    the dataset's name; `get_dataset_config_names` and its like do the same in `datasets.inspect`. For "hive" they now
+    get this library's, for every other name what they always got. (A folder of that name is still reached as "./hive".)
     """
     original = datasets.load.dataset_module_factory
     if getattr(original, "knows_hive", False):
@@ -30,3 +31,4 @@ def register_hive() -> None:
 
     dataset_module_factory.knows_hive = True  # type: ignore[attr-defined]
     datasets.load.dataset_module_factory = dataset_module_factory
+    datasets.inspect.dataset_module_factory = dataset_module_factory

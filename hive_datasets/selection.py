@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .errors import UnknownLabelError
+from .errors import MetadataUnavailableError, UnknownLabelError
 from .recipe import RECIPE_SCHEMA
 from .recipe.tables import contains_label, labels_of
 
 #: What stands for several values.
 _COLLECTIONS = (list, tuple, set, frozenset, range)
-#: Labels that an error offers.
-_NAMES_OFFERED = 5
+#: Labels that an error offers, and names that it lists.
+_NAMES_OFFERED = _NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ class Selection:
         ids = self.mix_ids
         if ids is not None and not (isinstance(ids, _COLLECTIONS) and ids and all(isinstance(i, str) for i in ids)):
             raise ValueError(f"mix_ids must be a list of mix_ids, not {self.mix_ids!r}")
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every row is kept."""
+        return all(asked is None for asked in (self.filters, self.num_sources, self.labels, self.mix_ids))
 
     @property
     def allowed_num_sources(self) -> set[int] | None:
@@ -102,6 +107,64 @@ class Selection:
         if self.allowed_labels is not None:
             table = table.filter(contains_label(table, self.allowed_labels))
         return table
+
+
+class Seen:
+    """What was seen of metadata, to say what it lacks.
+
+    Args:
+        selection: what is chosen of it.
+        where: what it is called.
+        said: by what else it was chosen, for the message.
+
+    Attributes:
+        chosen: how many rows were.
+        given: how many of them were handed on.
+    """
+
+    def __init__(self, selection: Selection, where: object, said: Mapping[str, Any] | None = None) -> None:
+        self._selection, self._where = selection, where
+        names = ("num_sources", "labels", "filters", "mix_ids")
+        self._said = {**(said or {}), **{name: getattr(selection, name) for name in names}}
+        self._labels: set[str] = set()
+        self._missing_ids = set(selection.mix_ids or ())
+        self.chosen = self.given = 0
+
+    def note(self, table: pa.Table) -> None:
+        """Look at a table of which nothing was left out yet."""
+        if self._selection.labels is not None:
+            self._labels.update(labels_in(table))
+        if self._missing_ids:
+            self._missing_ids.difference_update(table.column("mix_id").to_pylist())
+
+    @property
+    def has_all(self) -> bool:
+        """Whether nothing of what was asked for is lacking any more."""
+        labels = self._selection.allowed_labels or ()
+        return self.chosen > 0 and not self._missing_ids and self._labels.issuperset(labels)
+
+    def check(self) -> None:
+        """At the end of the metadata: raise an error if something that was asked for is not there.
+
+        Raises:
+            UnknownLabelError, MetadataUnavailableError: it is not.
+        """
+        for label in self._selection.allowed_labels or ():
+            if label not in self._labels:
+                raise unknown_label(label, self._labels, self._where)
+        if self._missing_ids:
+            names = sorted(self._missing_ids)
+            listed = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+            raise MetadataUnavailableError(
+                f"{self._where}: {len(names)} of {len(self._selection.mix_ids or ())} mix_ids are not there: {listed}"
+            )
+        if not self.chosen:
+            said = ", ".join(f"{name}={value!r}" for name, value in self._said.items() if value is not None)
+            raise MetadataUnavailableError(f"{self._where}: there is no mixture{' with ' if said else ''}{said}")
+        if not self.given:
+            raise MetadataUnavailableError(
+                f"{self._where}: none of {self.chosen:,} mixtures can be rendered here. hive-verify-sources tells why."
+            )
 
 
 def explain_filters(error: pa.ArrowException) -> ValueError:

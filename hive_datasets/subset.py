@@ -10,16 +10,12 @@ from typing import Any
 import pyarrow as pa
 
 from .availability import find_availability
-from .errors import MetadataUnavailableError
 from .metadata_files import read_metadata
 from .mixing import Mixer
 from .prepared.store import find_prepared
 from .recipe import Recipe
 from .recipe.tables import recipes_from_table
-from .selection import Selection, labels_in, unknown_label
-
-#: Names that an error lists.
-_NAMES_SHOWN = 5
+from .selection import Seen, Selection
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,8 @@ class Subset:
             UnknownLabelError: no mixture of these splits has one of the labels.
             SourceRootError: `available_only`, and no roots are configured.
         """
-        selection, availability, left, seen = self.selection(), self._availability(mixer), self.limit, _Seen(self)
+        selection, availability, left = self.selection(), self._availability(mixer), self.limit
+        seen = Seen(selection, self.metadata or "the metadata of Hive", {"splits": self.splits})
         for table in read_metadata(self.metadata, [self.splits] if isinstance(self.splits, str) else self.splits):
             seen.note(table)
             table = selection.apply(table)
@@ -101,45 +98,7 @@ class Subset:
         if self.available_only in (None, False):
             return None
         mixer = mixer or Mixer()
-        return find_availability(self.available_only, mixer.roots, find_prepared(mixer.prepared), mixer.sampling_rate)
-
-
-class _Seen:
-    """What was seen of metadata, to say what it lacks."""
-
-    def __init__(self, subset: Subset) -> None:
-        self.subset = subset
-        self.labels: set[str] = set()
-        self.missing_ids = set(subset.mix_ids or ())
-        self.chosen = self.given = 0
-
-    def note(self, table: pa.Table) -> None:
-        """Look at a table of which nothing was left out yet."""
-        if self.subset.labels is not None:
-            self.labels.update(labels_in(table))
-        if self.missing_ids:
-            self.missing_ids.difference_update(table.column("mix_id").to_pylist())
-
-    def check(self) -> None:
-        """At the end of the metadata: raise an error if something that was asked for is not there."""
-        where = self.subset.metadata or "the metadata of Hive"
-        for label in self.subset.selection().allowed_labels or ():
-            if label not in self.labels:
-                raise unknown_label(label, self.labels, where)
-        if self.missing_ids:
-            names = sorted(self.missing_ids)
-            listed = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-            raise MetadataUnavailableError(
-                f"{where}: {len(names)} of {len(self.subset.mix_ids or ())} mix_ids are not there: {listed}"
-            )
-        if not self.chosen:
-            names = ["splits", "num_sources", "labels", "filters", "mix_ids"]
-            said = ", ".join(f"{name}={value!r}" for name in names if (value := getattr(self.subset, name)) is not None)
-            raise MetadataUnavailableError(f"{where}: there is no mixture{' with ' if said else ''}{said}")
-        if not self.given:
-            raise MetadataUnavailableError(
-                f"{where}: none of {self.chosen:,} mixtures can be rendered here. hive-verify-sources tells why."
-            )
+        return find_availability(self.available_only, mixer.roots, find_prepared(mixer.prepared), mixer.cutting_rate)
 
 
 def as_subset(mixtures: Subset | str | os.PathLike[str] | None) -> Subset:

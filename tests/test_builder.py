@@ -16,7 +16,7 @@ import pytest
 from datasets import load_dataset
 
 import hive_datasets
-from hive_datasets import MetadataUnavailableError, Mixer, Mixture, RecipeError, read_recipes
+from hive_datasets import MetadataUnavailableError, Mixer, Mixture, RecipeError, UnknownLabelError, read_recipes
 from hive_datasets.recipe import reading
 from hive_datasets.recipe.tables import hub_from_table, table_from_recipes
 
@@ -82,13 +82,14 @@ def test_metadata_by_file_glob_list_mapping_and_url(demo):
     whole = ids(load(parquet)["test"].decode(False))
     assert len(whole) == 8
     for options in (
-        {"data_files": str(parquet)},
-        {"data_files": [str(parquet)]},
-        {"data_files": {"train": f"{parquet.parent}/*.parquet"}},
-        {"data_files": f"file://{parquet}"},
-        {"data_files": "test/*.parquet", "data_dir": str(demo / "metadata")},
+        {"data_files": {"test": str(parquet)}},
+        {"data_files": {"test": [str(parquet)]}},
+        {"data_files": {"test": f"{parquet.parent}/*.parquet"}},
+        {"data_files": {"test": f"file://{parquet}"}},
+        {"data_files": {"test": "test/*.parquet"}, "data_dir": str(demo / "metadata")},
+        {"data_files": {"few": str(parquet)}},  # a name of one's own
     ):
-        stream = load_dataset("hive", streaming=True, split="train", **options)
+        stream = load_dataset("hive", streaming=True, split=next(iter(options["data_files"])), **options)
         assert ids(stream.decode(False)) == whole
     for data_dir in (parquet.parent, f"file://{parquet.parent}", f"{parquet.parent}/*.parquet"):
         assert ids(load(data_dir, split="test").decode(False)) == whole
@@ -154,7 +155,6 @@ def test_choosing_rows_renders_nothing(shared, layout):
     )
     loud = pc.field("global_normalization_factor") > 0.5
     assert chosen(filters=loud) == expected(lambda r: r.global_normalization_factor > 0.5)
-    assert chosen(labels="No such label") == []
 
 
 @pytest.mark.parametrize("layout", ["hub", "json"])
@@ -202,6 +202,89 @@ def test_json_files_of_other_numbers_of_sources_are_not_opened(shared, tmp_path)
     assert len(list(load(tmp_path / "json", split="train", num_sources=2).decode(False))) == 12
     with pytest.raises(RecipeError):
         list(load(tmp_path / "json", split="train", num_sources=3).decode(False))
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("layout", ["hub", "json"])
+def test_nothing_to_choose_is_an_error(shared, corpora, layout, streaming):
+    def choose(**options):
+        metadata = str(shared / "mini" / layout)
+        options = {"split": "train", "streaming": streaming, "dataset_paths": corpora, **options}
+        return load_dataset("hive", data_dir=metadata, **options)
+
+    with pytest.raises(UnknownLabelError, match=r"no mixture has the label 'Brak'\. Nearest: 'Bark'"):
+        choose(labels=["Rain", "Brak"])
+    with pytest.raises(MetadataUnavailableError, match="there is no mixture with num_sources=7"):
+        choose(num_sources=7)
+    with pytest.raises(MetadataUnavailableError, match="there is no mixture with filters="):
+        choose(filters=[("mix_id", "==", "none")])
+    with pytest.raises(MetadataUnavailableError, match="mixture"):  # there are some, of another split
+        choose(filters=[("split", "==", "test")])
+    assert len(list(choose(filters=[("split", "==", "test")], split=None)["test"])) == 8
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_labels_that_a_split_lacks(demo, streaming):
+    """One that another split has is no slip."""
+    recipes = list(read_recipes(demo / "metadata"))
+    labels = {split: {label for r in recipes if r.split == split for label in r.labels} for split in ("train", "test")}
+    both = [min(labels["train"] - labels["test"]), min(labels["test"])]
+    options = {"data_dir": str(demo / "metadata"), "split": "test", "streaming": streaming}
+    assert next(iter(load_dataset("hive", dataset_paths=demo / "sources", labels=both, **options)))
+    with pytest.raises(MetadataUnavailableError, match="no mixture of split 'test' was asked for"):
+        load_dataset("hive", labels=both[:1], **options)
+    if not streaming:
+        options["split"] = ["train", "test"]
+        with pytest.raises(MetadataUnavailableError, match="no mixture of split"):
+            load_dataset("hive", labels=both[:1], **options)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_file_that_is_named_twice_is_read_once(demo, streaming):
+    place = demo / "metadata" / "test"
+    files = {"test": [str(place / "data.parquet"), f"{place}/*.parquet"]}
+    assert (
+        len(list(load_dataset("hive", data_files=files, split="test", streaming=streaming).select_columns("mix_id")))
+        == 8
+    )
+
+
+def test_a_builder_may_stream_after_it_has_prepared(tmp_path):
+    builder = datasets.load_dataset_builder("hive", "demo", cache_dir=str(tmp_path))
+    builder.download_and_prepare()
+    assert next(iter(builder.as_streaming_dataset(split="test")))["mixture"]["mix"].shape == (441_000,)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_rows_of_another_split_are_refused(shared, streaming):
+    with pytest.raises(
+        RecipeError, match=r"mixture sample_\d+ is of split .*, and would be loaded as 'train'"
+    ) as raised:
+        list(
+            load_dataset(
+                "hive",
+                data_dir=str(shared / "mini" / "hub"),
+                data_files="*/data.parquet",
+                split="train",
+                streaming=streaming,
+            )
+        )
+    assert raised.value.where.endswith(".parquet") and raised.value.mix_id
+
+
+def test_what_datasets_asks_about_a_dataset(shared, monkeypatch):
+    names = ["default", "2mix", "3mix", "4mix", "5mix", "demo"]
+    assert datasets.get_dataset_config_names("hive") == names
+    assert datasets.get_dataset_default_config_name("hive") == "default"
+    assert datasets.get_dataset_split_names("hive", "demo") == ["train", "validation", "test"]
+    info = datasets.get_dataset_config_info("hive", "demo")
+    assert isinstance(info.features["mixture"], Mixture)
+
+
+def test_a_stream_written_as_parquet_keeps_its_type(train, tmp_path):
+    train.to_parquet(str(tmp_path / "table.parquet"))
+    back = load_dataset("parquet", data_files=str(tmp_path / "table.parquet"), split="train", streaming=True)
+    np.testing.assert_array_equal(next(iter(back))["mixture"]["mix"], next(iter(train))["mixture"]["mix"])
 
 
 def test_one_file_feeds_many_workers(demo):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..browsing import BrowseServer, Collection
 from ..errors import HiveError, describe
-from ..export.samples import check_roots, open_mixer
+from ..export.samples import check_roots
 from ..mixing import Mixer
 from ..pictures import check_pictures
 from ..progress import count_items, no_progress, show_progress
@@ -49,7 +49,7 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     check_pictures()
-    mixer = open_mixer(**rendering_of(options))
+    mixer = Mixer(**rendering_of(options))
     check_roots(mixer)
     subset = subset_of(options, limit=_LIMIT)
     progress = no_progress if options.quiet else show_progress

@@ -16,7 +16,7 @@ from datasets import Dataset
 
 from ..backends.protocols import Clip
 from ..errors import RecordError, SourceError, SourceRootError
-from ..export.samples import open_mixer, render_mixture
+from ..mixing import Mixer
 from ..ontology import Ontology, find_ontology
 from ..recipe import Recipe, parse_recipe
 from .judging import NONE, Asking, ask_judge, choice_question
@@ -157,7 +157,7 @@ def _render(record: Record) -> tuple[Sequence[str], Sequence[npt.NDArray[np.floa
         raise SourceError("its sources could not be read")
     if not isinstance(value, Mapping):
         raise RecordError(f"mixture is {value!r:.60}, not what load_dataset('hive') has there")
-    rendered = value if "mix" in value else render_mixture(parse_recipe(value), open_mixer())
+    rendered = value if "mix" in value else Mixer()(parse_recipe(value))
     stems = np.asarray(rendered["sources"], np.float32)
     return _recipe_of(record).labels, list(stems), int(rendered["sampling_rate"])
 

@@ -64,7 +64,7 @@ def write_parquet(path: Path, rows: Iterable[dict[str, Any]], features: Features
     """Write rows of encoded values to a parquet file that `datasets` reads with these features; returns their bytes."""
     schema = features.arrow_schema
     num_bytes = 0
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_index=True) as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_index=True, write_page_checksum=True) as writer:
         for group in group_rows(rows, MAX_GROUP_ROWS, MAX_GROUP_BYTES):
             table = pa.Table.from_pylist(group, schema=schema)
             num_bytes += table.nbytes

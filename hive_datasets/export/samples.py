@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..errors import RecipeError, SourceError, SourceRootError
-from ..given import LastGiven
-from ..mixing import Mixer, RenderedMixture, Stems
+from ..mixing import Mixer, RenderedMixture
 from ..prepared.store import find_prepared
 from ..recipe import Recipe
 from ..sources import find_roots
 from .encoding import Encoding
-
-#: Longer mixtures are a fault of the metadata.
-_MAX_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +70,25 @@ def describe_sample(recipe: Recipe, sampling_rate: int | None, stems: str) -> st
     return json.dumps(facts, ensure_ascii=False)
 
 
+def describe_like_authors(recipe: Recipe) -> str:
+    """What lies beside the audio in the authors' own tars, as JSON.
+
+    Example:
+        >>> import hive_datasets
+        >>> recipe = next(hive_datasets.read_recipes(hive_datasets.demo_folder() / "metadata" / "train"))
+        >>> describe_like_authors(recipe)
+        '{"mix_id": 0, "speaker_num": 2, "sample_rate": 44100, "labels": ["Engine", "Clock"]}'
+    """
+    number = re.fullmatch(r"sample_(\d{1,18})", recipe.mix_id)
+    facts = {
+        "mix_id": int(number[1]) if number else recipe.mix_id,
+        "speaker_num": recipe.num_sources,
+        "sample_rate": recipe.sample_rate,
+        "labels": recipe.labels,
+    }
+    return json.dumps(facts, ensure_ascii=False)
+
+
 def render_samples(
     recipes: Iterable[Recipe], mixer: Mixer, encoding: Encoding, skip: Callable[[Skipped], Any] | None
 ) -> Iterator[Sample]:
@@ -89,10 +103,11 @@ def render_samples(
     Raises:
         SourceRootError: no roots are configured.
         SourceError: a source cannot be read, if `skip` is None.
+        SourceUnreachableError: a server does not answer.
     """
     for recipe in recipes:
         try:
-            rendered = render_mixture(recipe, mixer)
+            rendered = mixer(recipe)
         except (SourceError, SourceRootError) as error:
             if skip is None or (isinstance(error, SourceRootError) and not error.configured):
                 raise
@@ -111,18 +126,6 @@ def encode_sample(recipe: Recipe, rendered: RenderedMixture, encoding: Encoding)
     return Sample(recipe, rendered["sampling_rate"], audio, clipped)
 
 
-def open_mixer(
-    dataset_paths: Any = None, prepared: Any = None, sampling_rate: int | None = None, stems: Stems = "scaled"
-) -> Mixer:
-    """A mixer of these options; where sources are is by default what the latest ``load_dataset("hive")`` was given."""
-    return Mixer(
-        LastGiven.roots if dataset_paths is None else dataset_paths,
-        sampling_rate,
-        stems,
-        LastGiven.prepared if prepared is None else prepared,
-    )
-
-
 def check_roots(mixer: Mixer) -> None:
     """Make sure that a mixer has something to read, before anything is made for what it renders.
 
@@ -137,13 +140,11 @@ def check_recipes(recipes: Iterable[Recipe], where: str) -> None:
     """Make sure that mixtures of one shard can be files, and be told apart by their names.
 
     Raises:
-        RecipeError: a mix_id is there twice, or cannot be the name of a file; or a mixture is longer than an hour.
+        RecipeError: a mix_id is there twice, or cannot be the name of a file.
     """
     seen = set()
     for recipe in recipes:
-        if recipe.target_duration > _MAX_SECONDS:
-            problem = f"it is {recipe.target_duration:g} s long, which is more than an hour"
-        elif set(recipe.mix_id) & set("./\\\0") or len(recipe.mix_id.encode()) > 200:
+        if set(recipe.mix_id) & set("./\\\0") or len(recipe.mix_id.encode()) > 200:
             problem = "it cannot name files, for which it must have neither '.' nor '/', and at most 200 bytes"
         elif recipe.mix_id in seen:
             problem = "it is there twice; do several metadata files hold the same mixtures?"
@@ -151,12 +152,3 @@ def check_recipes(recipes: Iterable[Recipe], where: str) -> None:
             seen.add(recipe.mix_id)
             continue
         raise RecipeError(f"{where}: mix_id {recipe.mix_id!r}: {problem}", where=where, mix_id=recipe.mix_id)
-
-
-def render_mixture(recipe: Recipe, mixer: Mixer) -> RenderedMixture:
-    """A mixture as audio; a `SourceError` if there are samples in it that are not numbers, which no format keeps."""
-    rendered = mixer(recipe)
-    if not np.isfinite(rendered["mix"]).all():
-        message = f"mixture {recipe.mix_id}: its samples are not numbers: a source's are not, or its gain is too large"
-        raise SourceError(message, mix_id=recipe.mix_id)
-    return rendered

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import soxr
 from ..errors import (
     ChunkOutOfRangeError,
     EmptySourceError,
+    NonFiniteSourceError,
     SourceError,
     SourceFormatError,
     SourceNotFoundError,
@@ -24,9 +24,11 @@ from ..errors import (
 )
 from ..interrupts import interrupts_held_back
 from ..recipe import Source
+from ..recipe.schema import MAX_GAIN
 from ..sources.catalogue import LocatedSource
 from ..sources.ranges import RangeFile
 from .flac import read_flac
+from .ogg import find_damage
 from .planning import Excerpt, Header, OutOfRangeError, plan_samples
 
 #: Encodings in which libsndfile seeks to the exact sample. The others (Vorbis, Opus, MP3, ADPCM, ...) are decoded
@@ -109,12 +111,13 @@ def open_file(opened: str | RangeFile | IO[bytes]) -> soundfile.SoundFile:
         SourceError: one of its kinds, which says why it cannot be.
     """
     try:
-        return _SourceFile(opened)
+        # soundfile makes UTF-8 of a path, which not every path is
+        return _SourceFile(os.fsencode(opened) if isinstance(opened, str) else opened)
     except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError) as error:
         raise _classify(opened, error) from None
 
 
-def _raise_error_of(opened: RangeFile | io.BytesIO) -> None:
+def _raise_error_of(opened: RangeFile | IO[bytes]) -> None:
     if isinstance(opened, RangeFile) and opened.error is not None:
         raise opened.error from None
 
@@ -136,8 +139,12 @@ def _read_frames(file: soundfile.SoundFile, excerpt: Excerpt) -> npt.NDArray[Any
     dtype = "int16" if file.subtype == "PCM_16" else "float32"
     first = excerpt.start if file.subtype in SEEKABLE_SUBTYPES else 0
     wanted = f"frames {excerpt.start} to {excerpt.stop}"
+    if file.format == "OGG":
+        damage = find_damage(file.name, excerpt.stop, file.samplerate)
+        if damage is not None:
+            raise TruncatedSourceError(f"{wanted} cannot be decoded ({damage})")
     try:
-        if file.format == "FLAC" and dtype == "int16" and isinstance(file.name, str):
+        if file.format == "FLAC" and dtype == "int16" and isinstance(file.name, bytes):
             decoded = read_flac(file, excerpt.start, excerpt.stop)
             if decoded is not None:
                 return decoded
@@ -149,7 +156,17 @@ def _read_frames(file: soundfile.SoundFile, excerpt: Excerpt) -> npt.NDArray[Any
     missing = excerpt.stop - excerpt.start - len(frames)
     if missing:
         raise TruncatedSourceError(f"of {wanted} the last {missing} are not there")
+    if dtype == "float32" and not _is_mixable(frames):
+        raise NonFiniteSourceError(f"{wanted} have samples that are NaN, infinite or beyond {MAX_GAIN:g}")
     return frames
+
+
+def _is_mixable(frames: npt.NDArray[np.float32]) -> bool:
+    """Whether samples are numbers that no gain a recipe may have makes infinite."""
+    if not frames.size:
+        return True
+    with np.errstate(invalid="ignore"):
+        return bool(frames.min() >= -MAX_GAIN and frames.max() <= MAX_GAIN)  # NaN is neither
 
 
 def to_mono(frames: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import HiveError, PreparedSourcesError, PreparedSourcesWarning, describe
-from ..files import locked, written_aside
+from ..files import locked, remove_leftovers, written_aside
 from ..prepared import PreparedSources
 from ..prepared.index import NAME, ClipIndex, write_index
 from ..prepared.samples import SampleType
@@ -48,7 +47,7 @@ class Target:
             return 0
         file = self.folder / f"shard-{self._next_number():05d}.arrow"
         try:
-            with written_aside(file) as aside:
+            with written_aside(file, is_durable=True) as aside:
                 every = itertools.chain([first], clips)
                 count = write_shard(every, aside, self.sampling_rate, self.sample_type, sample_type)
         except HiveError:
@@ -70,8 +69,7 @@ class Target:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         with locked(self.folder / ".lock", PreparedSourcesError, f"preparing into {self.folder}"):
-            for left in self.folder.glob(".*.incomplete"):  # by a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
+            remove_leftovers(self.folder, is_alone=True)
             yield
 
     def _load(self, set_aside: bool) -> None:

@@ -16,11 +16,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from ..errors import HiveError, PreparedSourcesError, PreparedSourcesWarning, describe
+from ..errors import (
+    HiveError,
+    PreparedSourcesError,
+    PreparedSourcesWarning,
+    SourceNotFoundError,
+    SourceRootError,
+    SourceUnreachableError,
+    describe,
+)
 from ..files import cache_folder, written_aside
 from ..recipe import Source
 from ..recipe.tables import crop_samples
-from ..sources.ranges import RemoteBytes, open_filesystem, version_of
+from ..sources.ranges import RemoteBytes, version_of
+from ..sources.servers import ask
 from .index import KEY, NAME, ClipIndex, Entry
 from .precision import STEP, Contribution, find_coarse
 from .samples import BLOCK, PAGE, Signal, Stored, checksums, decode
@@ -227,8 +236,12 @@ class PreparedSources:
     def is_for(self, rate: int) -> bool:
         """Whether they are of a rate in Hz; warns, once, if not."""
         if rate != self.sampling_rate:
-            message = f"{self.folder} is prepared for {self.sampling_rate} Hz, not {rate}: the originals are read"
-            self.warn_once(str(rate), message)
+            self.warn_once(
+                str(rate),
+                f"{self.folder} is prepared for {self.sampling_rate} Hz, not {rate}: the originals are read. (Mixtures "
+                "of another rate than the metadata's are made at that of the metadata, and resampled, unless you say "
+                'alignment="own".)',
+            )
         return rate == self.sampling_rate
 
     def warn_once(self, subject: str, message: str) -> None:
@@ -311,25 +324,21 @@ class _LocalFiles:
 class _RemoteFiles:
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        fs, path = open_filesystem(folder)
-        fs.invalidate_cache()
-        try:
-            listing = {name.rpartition("/")[2]: info for name, info in fs.find(path, maxdepth=1, detail=True).items()}
-        except Exception:  # a server that lists nothing, as many on the web; or every protocol's own errors
-            listing = {}
-        self._listing: dict[str, dict[str, Any]] = listing
+        self._listing: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(SourceNotFoundError, SourceUnreachableError):  # of a server that lists nothing
+            self._listing = ask(folder, _list)
 
     def index(self) -> str:
         """A copy in the user's cache, which all processes share."""
-        fs, path = open_filesystem(f"{self._folder}/{NAME}")
+        url = f"{self._folder}/{NAME}"
         try:
-            version = version_of(fs.info(path))
+            version = version_of(ask(url, lambda fs, path: fs.info(path)))
             file = cache_folder("prepared") / f"{xxhash.xxh3_64_hexdigest(f'{self._folder}@{version}'.encode())}.arrow"
             if not version or not file.exists():
                 with written_aside(file) as aside:
-                    fs.get_file(path, os.fspath(aside))
-        except Exception as error:  # every protocol has exceptions of its own
-            raise PreparedSourcesError(f"no prepared sources at {self._folder}: {describe(error)}") from None
+                    ask(url, lambda fs, path: fs.get_file(path, os.fspath(aside)))
+        except (SourceNotFoundError, SourceUnreachableError, SourceRootError) as error:
+            raise PreparedSourcesError(f"no prepared sources at {self._folder}: {error.message}") from None
         return os.fspath(file)
 
     def check(self, sizes: dict[str, int]) -> None:
@@ -341,6 +350,11 @@ class _RemoteFiles:
     def open(self, name: str, size: int, sample_type: np.dtype[Any]) -> _RemoteShard:
         version = version_of(self._listing.get(name, {}))
         return _RemoteShard(RemoteBytes(f"{self._folder}/{name}", size, version), sample_type)
+
+
+def _list(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
+    fs.invalidate_cache()
+    return {name.rpartition("/")[2]: info for name, info in fs.find(folder, maxdepth=1, detail=True).items()}
 
 
 def _check_size(file: str, size: int, found: int | None) -> None:

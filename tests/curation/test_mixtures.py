@@ -61,8 +61,8 @@ def test_the_score_is_the_share_of_sources_that_are_told_from_their_siblings(row
         assert sorted(listed) == sorted([label, *hive.siblings(label)])
 
 
-def test_undecoded_rows_are_rendered(rows, stems, corpora):
-    hive_datasets.given.remember_given(str(corpora), None)
+def test_undecoded_rows_are_rendered(rows, stems, corpora, monkeypatch):
+    monkeypatch.setenv("HIVE_DATASET_PATHS", str(corpora))
     expected = [row["confusion_score"] for row in rows.map(CurateMixtures(Expert(stems)), batched=True)]
     undecoded = rows.decode(False).map(CurateMixtures(Expert(stems)), batched=True)
     np.testing.assert_array_equal([row["confusion_score"] for row in undecoded], expected)

@@ -9,16 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from datasets import Dataset, Features
 
 from hive_datasets import (
     ChunkOutOfRangeError,
     EmptySourceError,
     Mixer,
+    Mixture,
+    NonFiniteSourceError,
+    RecipeError,
+    RenderMixtures,
     SourceError,
     SourceFormatError,
     SourceNotFoundError,
     SourceRootError,
     TruncatedSourceError,
+    UnreadableSourceWarning,
+    load_dataset,
     read_recipes,
 )
 from tests.reference import render_mixture
@@ -35,7 +42,7 @@ def flac_decoder(request, monkeypatch):
 
 def assert_agrees(folder, recipe, sampling_rate=None):
     mix, stems = render_mixture(folder, recipe.to_dict(), sampling_rate)
-    ours = Mixer(folder, sampling_rate)(recipe)
+    ours = Mixer(folder, sampling_rate, alignment="own")(recipe)
     assert ours["mix"].dtype == ours["sources"].dtype == np.float32
     assert ours["mix"].shape == mix.shape
     assert ours["sources"].shape == stems.shape
@@ -152,7 +159,7 @@ def test_only_formats_that_seek_exactly_are_sought(recipe, tmp_path, monkeypatch
     seen = set()
     original = soundfile.SoundFile.seek
     monkeypatch.setattr(soundfile.SoundFile, "seek", lambda self, frame: seen.add(frame) or original(self, frame))
-    Mixer(tmp_path, sampling_rate=32000)(recipe)
+    Mixer(tmp_path, sampling_rate=32000, alignment="own")(recipe)
     assert seen == seeks
 
 
@@ -310,3 +317,52 @@ def test_rendering_starts_no_threads(shared, corpora, prepared, subprocess_envir
         command, env=subprocess_environment, stdout=subprocess.PIPE, check=True, text=True, timeout=120
     ).stdout.split()
     assert before == after
+
+
+@pytest.mark.parametrize(
+    "fault", [{"applied_weight": 1e300}, {"applied_weight": float("nan")}, {"crop_start_second": float("nan")}]
+)
+def test_recipes_that_nobody_checked(demo, demo_recipes, fault):
+    """As of a file of others, in which they are stored as mixtures already."""
+    sources = (replace(demo_recipes[0].sources[0], **fault), *demo_recipes[0].sources[1:])
+    bad = replace(demo_recipes[0], sources=sources)
+    long = replace(demo_recipes[0], target_duration=4e7)
+    stored = Dataset.from_list(
+        [{"mixture": demo_recipes[0].to_dict()}],
+        features=Features({"mixture": Mixture(dataset_paths=demo / "sources")}),
+    )
+    for recipe in (bad, long):
+        with pytest.raises(RecipeError):
+            Mixer(demo / "sources")(recipe)
+        with pytest.raises(RecipeError):
+            RenderMixtures(dataset_paths=demo / "sources")([recipe])
+        with pytest.raises(RecipeError):
+            stored.features["mixture"].decode_example({**recipe.to_dict(), "origin": None})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e13])
+@pytest.mark.parametrize("way", ["mixer", "stream", "batch"])
+def test_samples_that_are_no_numbers_are_never_served(mini, copy, shared, value, way):
+    """The error names the source; where it is passed over, its mixtures are."""
+    train = [recipe for recipe in mini if recipe.split == "train"]
+    path = next(source.path for source in train[0].sources if source.path.endswith(".wav"))
+    samples, rate = soundfile.read(copy / path, dtype="float32")
+    samples[::100] = value  # in whatever is read of it
+    soundfile.write(copy / path, samples, rate, subtype="FLOAT")
+    concerned = {recipe.mix_id for recipe in train if path in {source.path for source in recipe.sources}}
+    if way == "mixer":
+        with pytest.raises(NonFiniteSourceError, match=f"mixture {train[0].mix_id}, source s.*NaN, infinite") as raised:
+            Mixer(copy)(train[0])
+        assert raised.value.path == path
+        return
+    metadata = {"data_dir": str(shared / "mini" / "hub"), "split": "train", "streaming": True, "dataset_paths": copy}
+    if way == "stream":
+        with pytest.warns(UnreadableSourceWarning):
+            rows = list(load_dataset("hive", on_error="skip", **metadata))
+        found = {row["mix_id"] for row in rows}
+        assert all(np.isfinite(row["mixture"]["sources"]).all() for row in rows)
+    else:
+        batch = RenderMixtures(dataset_paths=copy, on_error="skip")(train[:10])
+        found = set(batch["mix_id"])
+        assert np.isfinite(batch["sources"]).all()
+    assert not found & concerned and found

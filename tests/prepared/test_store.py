@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from hive_datasets import (
+    MetadataUnavailableError,
     Mixer,
     Mixture,
     PreparedSources,
@@ -17,6 +18,7 @@ from hive_datasets import (
     PreparedSourcesWarning,
     SourceNotFoundError,
     SourceRootError,
+    SourceUnreachableError,
     Subset,
     load_dataset,
     prepare_sources,
@@ -85,7 +87,8 @@ def test_16_bit_sources_at_their_own_rate_are_exact(mini, corpora, prepared):
 @pytest.mark.parametrize("only_crops", [False, True])
 def test_other_rates(mini, corpora, shared, tmp_path, rate, only_crops):
     prepare_sources(shared / "mini" / "hub", tmp_path, dataset_paths=corpora, sampling_rate=rate, only_crops=only_crops)
-    ours, theirs = Mixer(sampling_rate=rate, prepared=tmp_path), Mixer(corpora, sampling_rate=rate)
+    options = {"sampling_rate": rate, "alignment": "own"}
+    ours, theirs = Mixer(prepared=tmp_path, **options), Mixer(corpora, **options)
     assert max(np.abs(ours(recipe)["mix"] - theirs(recipe)["mix"]).max() for recipe in mini) <= STEP
 
 
@@ -276,10 +279,11 @@ def test_of_another_layout(prepared_copy, monkeypatch):
 
 def test_another_rate_is_read_from_the_originals_with_a_warning(mini, corpora, prepared):
     open_prepared.__globals__["_open_prepared"].cache_clear()
-    mixer = Mixer(corpora, sampling_rate=16000, prepared=prepared)
+    options = {"sampling_rate": 16000, "alignment": "own"}
+    mixer = Mixer(corpora, prepared=prepared, **options)
     with pytest.warns(PreparedSourcesWarning, match="is prepared for 44100 Hz, not 16000: the originals are read"):
         rendered = mixer(mini[0])
-    np.testing.assert_array_equal(rendered["mix"], Mixer(corpora, sampling_rate=16000)(mini[0])["mix"])
+    np.testing.assert_array_equal(rendered["mix"], Mixer(corpora, **options)(mini[0])["mix"])
 
 
 def test_the_environment_names_them(mini, prepared, monkeypatch):
@@ -305,7 +309,7 @@ def test_a_pickle_is_their_folder(mini, prepared):
     mixer = Mixer(prepared=prepared)
     expected = mixer(mini[0])["mix"]
     data = pickle.dumps(mixer)
-    assert len(data) < 1000
+    assert len(data) < 50_000
     np.testing.assert_array_equal(pickle.loads(data)(mini[0])["mix"], expected)
 
 
@@ -371,9 +375,10 @@ def test_available_are_the_mixtures_that_they_hold(shared, corpora, tmp_path, ca
     open_prepared.__globals__["_open_prepared"].cache_clear()
     with (
         pytest.warns(PreparedSourcesWarning, match="is prepared for 44100 Hz, not 16000"),
-        pytest.warns(UserWarning, match="none of 48 mixtures"),
+        pytest.raises(MetadataUnavailableError, match="no mixture of split 'train' can be rendered here"),
     ):
-        assert not len(load(shared, cache_dir=cache, sampling_rate=16000, **options))
+        load(shared, cache_dir=cache, sampling_rate=16000, alignment="own", **options)
+    assert len(load(shared, cache_dir=cache, sampling_rate=16000, **options)) == len(streamed)
 
 
 def test_what_they_lack_is_skipped_without_roots(shared, corpora, tmp_path):
@@ -432,8 +437,10 @@ def test_behind_a_url_that_breaks(mini, mini_mixes, corpora, prepared):
     with FileServer(prepared) as server:
         mixer = Mixer(corpora, prepared=server.url)
         server.broken_from = 0
-        with pytest.warns(PreparedSourcesWarning, match="is read from the original: bytes"):
-            np.testing.assert_array_equal(mixer(mini[30])["mix"], mini_mixes[30])
+        with pytest.raises(SourceUnreachableError, match=f"{server.url} cannot be reached"):
+            mixer(mini[30])
+        server.broken_from = None
+        np.testing.assert_allclose(mixer(mini[30])["mix"], mini_mixes[30], atol=STEP)
     with pytest.raises(PreparedSourcesError, match="no prepared sources at http"):
         PreparedSources("http://127.0.0.1:9/nothing")
 
