@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
+from datasets import Features, Value
+from datasets import Sequence as SequenceFeature
 
 from ..errors import SourceError, SourceRootError
-from ..given import LastGiven
-from ..mixing import Mixer, RenderedMixture, Stems
+from ..mixing import Alignment, Mixer, RenderedMixture, Stems
 from ..mixing.planning import Excerpt
 from ..prepared.store import PreparedExcerpt
 from ..recipe import Recipe, parse_recipe
-from .device import DeviceMixer, WeightedSignal, can_resample
+from ..recipe.parsing import check_recipe
+from ..utils.callers import refuse_in_filter
+from .device import DeviceMixer, WeightedSignal, can_resample, find_device
+
+if TYPE_CHECKING:
+    import torch
 
 
 class RenderedBatch(TypedDict):
-    """Mixtures as arrays: of numpy on the CPU, of PyTorch on another device, where they stay.
+    """Mixtures as arrays: of numpy, or with ``device=`` tensors of PyTorch that lie there, all of them.
 
     Keys:
         mix: float32 of shape (B, T), the mixtures; zeros after the end of shorter ones.
@@ -29,15 +35,21 @@ class RenderedBatch(TypedDict):
         num_sources: int64 of shape (B,), how many there are.
         num_samples: int64 of shape (B,), how long each mixture is.
         positions: int64 of shape (B,), which of the given recipes these are: all of them, but for ``on_error="skip"``.
-        sampling_rate: rate in Hz.
+        sampling_rate: int, rate in Hz.
+        mix_id: list of B strings.
+        labels: list of B lists of strings, the sources' labels in order.
+
+    And a list of B values under the name of each column that was asked for.
     """
 
     mix: Any
     sources: Any
-    num_sources: npt.NDArray[np.int64]
-    num_samples: npt.NDArray[np.int64]
-    positions: npt.NDArray[np.int64]
+    num_sources: Any
+    num_samples: Any
+    positions: Any
     sampling_rate: int
+    mix_id: list[str]
+    labels: list[list[str]]
 
 
 #: What `map` adds to a row.
@@ -48,25 +60,30 @@ class RenderMixtures:
     """Renders batches of recipes: reads in threads, resamples together what is of one rate, mixes into one array.
 
     For ``map(batched=True)``, on a stream whose decoding is off, it adds the columns ``mix``, ``sources`` and
-    ``sampling_rate``, one array a row. Called with a list of recipes, or of rows of such a stream, it returns a
-    `RenderedBatch`.
+    ``sampling_rate``, one array a row; `features` declares them. Called with a list of recipes, or of rows of such a
+    stream, it returns a `RenderedBatch`.
 
     Args:
         sampling_rate: rate in Hz to render at; None for the recipes', which must then be one.
-        device: "cpu", where soxr resamples, or a CUDA device, to which the sources are brought as they are read:
-            resampling there is one convolution for each pair of rates, by filters measured of soxr HQ.
+        device: where batches are wanted, as `torch.device` takes it ("cpu", "cuda:1", 0, a `torch.device`): they are
+            then PyTorch's tensors. On the CPU soxr resamples. To a CUDA device the sources are brought as they are
+            read: resampling there is one convolution for each pair of rates, by filters measured of soxr HQ. None for
+            numpy's arrays.
         num_threads: threads that read; on the CPU they resample and mix, too. With prepared sources on the CPU, one
             is best.
-        dataset_paths, prepared: as for `Mixer`; by default those of the latest ``load_dataset("hive", ...)``.
-        stems: as for `Mixer`.
-        reuse: whether the arrays of a batch may be overwritten by the next, which saves asking the system for new ones.
-        on_error: "raise", or "skip" to leave out the mixtures that cannot be read.
-        column: where the recipes are, in `map`.
+        dataset_paths, prepared: as for `Mixer`; by default those of the dataset that each row is of.
+        stems, alignment: as for `Mixer`.
+        reuse: whether the arrays of a batch may be overwritten by the next, which saves asking the system for new ones;
+            on the CPU.
+        on_error: "raise", or "skip" to leave out the mixtures that cannot be read. A server that does not answer is an
+            error in either case.
+        column: where the recipes are, in rows and in `map`.
+        columns: what else of the rows a batch is to have.
 
     Raises:
         ValueError: an option is out of range; or, when called, recipes have different rates.
         ImportError, RuntimeError: the device needs PyTorch, which is not installed or finds no such device.
-        SourceRootError, SourceError: audio cannot be read, when called.
+        SourceRootError, SourceError, SourceUnreachableError: audio cannot be read, when called.
 
     Example:
         >>> import hive_datasets
@@ -76,8 +93,12 @@ class RenderMixtures:
         >>> batch = render(recipes)
         >>> batch["mix"].shape, batch["sources"].shape, batch["num_sources"].tolist()
         ((8, 64000), (8, 5, 64000), [2, 3, 4, 5, 2, 3, 4, 5])
+        >>> batch["mix_id"][0], batch["labels"][0]
+        ('sample_00000000', ['Engine', 'Clock'])
         >>> ds = hive_datasets.load_dataset("hive", "demo", split="train", streaming=True).decode(False)
-        >>> row = next(iter(ds.map(render, batched=True, batch_size=8, remove_columns="mixture")))
+        >>> options = {"batched": True, "batch_size": 8, "remove_columns": "mixture"}
+        >>> rendered = ds.map(render, features=render.features(ds.features), **options)
+        >>> row = next(iter(rendered))
         >>> row["labels"], row["sources"].shape
         (['Engine', 'Clock'], (2, 64000))
     """
@@ -86,44 +107,71 @@ class RenderMixtures:
         self,
         sampling_rate: int | None = None,
         *,
-        device: str = "cpu",
+        device: str | int | torch.device | None = None,
         num_threads: int = 1,
         dataset_paths: Any = None,
         stems: Stems = "scaled",
         prepared: Any = None,
+        alignment: Alignment = "authors",
         reuse: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
         column: str = "mixture",
+        columns: Collection[str] = (),
     ) -> None:
         if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
             raise ValueError(f"num_threads must be at least 1, not {num_threads!r}")
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
-        dataset_paths = LastGiven.roots if dataset_paths is None else dataset_paths
-        self.mixer = Mixer(dataset_paths, sampling_rate, stems, LastGiven.prepared if prepared is None else prepared)
-        self.device, self.num_threads, self.on_error, self.column = device, num_threads, on_error, column
-        self.reuse = reuse
-        self._device_mixer = None if device == "cpu" else DeviceMixer(device)
+        taken = sorted(set(columns) & set(RenderedBatch.__annotations__))
+        if isinstance(columns, str) or taken:
+            raise ValueError(f"columns must be names that a batch has not by itself, not {columns!r}")
+        self.mixer = Mixer(dataset_paths, sampling_rate, stems, prepared, alignment)
+        self.num_threads, self.on_error, self.reuse = num_threads, on_error, reuse
+        self.column, self.columns = column, tuple(columns)
+        self.device = None if device is None else find_device(device)
+        is_here = self.device is None or self.device.type == "cpu"
+        if reuse and not is_here:
+            raise ValueError(f"reuse is for arrays on the CPU: on {self.device}, PyTorch keeps memory by itself")
+        self._device_mixer = None if is_here else DeviceMixer(cast("torch.device", self.device))
         self._threads: ThreadPoolExecutor | None = None
         self._memory: dict[str, npt.NDArray[np.float32]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_threads": None, "_device_mixer": None, "_memory": {}}
+        return {**self.__dict__, "_threads": None, "_device_mixer": self._device_mixer is not None, "_memory": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._device_mixer = None if self.device == "cpu" else DeviceMixer(self.device)
+        self._device_mixer = DeviceMixer(state["device"]) if state["_device_mixer"] else None
+
+    def features(self, features: Features, remove_columns: str | Collection[str] | None = None) -> Features:
+        """What rows have after ``map(self, batched=True, remove_columns=remove_columns)``, for its ``features=``.
+
+        Args:
+            features: what rows have before.
+            remove_columns: what `map` removes; by default the recipes.
+        """
+        removed = {self.column} if remove_columns is None else remove_columns
+        removed = {removed} if isinstance(removed, str) else set(removed)
+        samples = SequenceFeature(Value("float32"))
+        added = {"mix": samples, "sources": SequenceFeature(samples), "sampling_rate": Value("int64")}
+        return Features({**{name: kind for name, kind in features.items() if name not in removed}, **added})
 
     def __call__(self, batch: Mapping[str, Any] | Sequence[Recipe | dict[str, Any]]) -> Any:
         """Render a list of recipes or of rows of a dataset, or the column of recipes of a batch of `map`."""
+        refuse_in_filter(type(self).__name__)
         if not isinstance(batch, Mapping):
-            return self.render(list(map(self._to_recipe, batch)))
+            rows = list(batch)
+            return self.render(list(map(self._to_recipe, rows)), rows)
         if self.column not in batch:
             raise ValueError(f"there is no column {self.column!r}, but {', '.join(batch)}")
         if isinstance(batch[self.column], Mapping):
             raise ValueError("this is one row: give a list of rows, or map with batched=True")
+        if self._device_mixer is not None:
+            raise ValueError(
+                f"map stores arrays, and cannot keep them on {self.device}: leave device= out, or call this with rows"
+            )
         recipes = list(map(self._from_stored, batch[self.column]))
-        positions, rendered = self._render_each(recipes) if self._device_mixer is None else self._cut(recipes)
+        positions, rendered = self._render_each(recipes)
         kept = {name: [values[position] for position in positions] for name, values in batch.items()}
         return {
             **(kept if len(positions) < len(recipes) else {}),
@@ -136,16 +184,6 @@ class RenderMixtures:
         positions = [position for position, outcome in enumerate(outcomes) if self._was_read(outcome)]
         return positions, [outcomes[position] for position in positions]
 
-    def _cut(self, recipes: Sequence[Recipe]) -> tuple[list[int], list[RenderedMixture]]:
-        """Each mixture as its part of a batch; and which recipes they are of."""
-        batch = self.render(recipes)
-        shapes = zip(batch["num_sources"].tolist(), batch["num_samples"].tolist(), strict=True)
-        rendered: list[RenderedMixture] = [
-            {"mix": mix[:length], "sources": sources[:n, :length], "sampling_rate": batch["sampling_rate"]}
-            for mix, sources, (n, length) in zip(batch["mix"], batch["sources"], shapes, strict=True)
-        ]
-        return batch["positions"].tolist(), rendered
-
     def _to_recipe(self, row: Recipe | Mapping[str, Any]) -> Recipe:
         if isinstance(row, Recipe):
             return row
@@ -157,10 +195,16 @@ class RenderMixtures:
                 f"column {self.column!r} is decoded already: turn that off, of a stream with decode(False), "
                 f"of a Dataset with cast_column({self.column!r}, Mixture(decode=False))"
             )
-        return Recipe.from_stored(stored)
+        # not as numpy, torch or Ray hand it over
+        is_plain = type(stored["sources"]) is list and type(stored["target_duration"]) is float
+        return Recipe.from_stored(stored) if is_plain else parse_recipe(stored)
 
-    def render(self, recipes: Sequence[Recipe]) -> RenderedBatch:
-        """Render recipes."""
+    def render(self, recipes: Sequence[Recipe], rows: Sequence[Any] = ()) -> RenderedBatch:
+        """Render recipes; `rows` are what the columns that were asked for are taken from."""
+        if self.columns and not all(isinstance(row, Mapping) and row.keys() >= set(self.columns) for row in rows):
+            raise ValueError(f"columns {', '.join(self.columns)}: give rows of a dataset that have them")
+        for recipe in recipes:
+            check_recipe(recipe)
         rates = {self.mixer.sampling_rate or recipe.sample_rate for recipe in recipes}
         if len(rates) > 1:
             raise ValueError(f"recipes of different rates, {sorted(rates)} Hz: say at which to render, sampling_rate=")
@@ -173,14 +217,29 @@ class RenderMixtures:
         positions = np.flatnonzero(is_read)
         if len(positions) < len(recipes):
             mix, sources = mix[positions], sources[positions]
-        return {
+        kept = [recipes[position] for position in positions.tolist()]
+        batch: RenderedBatch = {
             "mix": mix,
             "sources": sources,
             "num_sources": num_sources[positions],
             "num_samples": num_samples[positions],
             "positions": positions,
             "sampling_rate": rate,
+            "mix_id": [recipe.mix_id for recipe in kept],
+            "labels": [recipe.labels for recipe in kept],
         }
+        for name in self.columns:
+            cast(dict[str, Any], batch)[name] = [rows[position][name] for position in positions.tolist()]
+        return batch if self.device is None else self._as_tensors(batch)
+
+    def _as_tensors(self, batch: RenderedBatch) -> RenderedBatch:
+        import torch
+
+        tensors = {
+            name: torch.from_numpy(value).to(self.device) if isinstance(value, np.ndarray) else value
+            for name, value in batch.items()
+        }
+        return cast(RenderedBatch, tensors)
 
     def _render_here(
         self, recipes: Sequence[Recipe], rate: int, shape: tuple[int, ...]
@@ -206,17 +265,30 @@ class RenderMixtures:
         """Read in threads, the rest on the device."""
         import torch
 
-        def read(row: int) -> list[WeightedSignal]:
-            recipe = recipes[row]
-            excerpts = self.mixer.find_excerpts(recipe, rate, recipe.num_samples(rate))
-            return [self._read(recipe, rate, row, column, excerpt) for column, excerpt in enumerate(excerpts)]
-
         mixer = cast(DeviceMixer, self._device_mixer)
-        outcomes = list(self._map(read, range(len(recipes))))
-        is_read = [self._was_read(outcome) for outcome in outcomes]
-        signals = [signal for outcome in outcomes if isinstance(outcome, list) for signal in outcome]
         sources = torch.zeros(shape, device=mixer.device)
-        mixer.add(signals, sources, rate)
+        is_read = [False] * len(recipes)
+        own_rates = [self.mixer.reading_rate(recipe, rate) for recipe in recipes]
+        for own_rate in sorted(set(own_rates)):  # nearly always one
+            rows = [row for row, other in enumerate(own_rates) if other == own_rate]
+            lengths = [recipes[row].num_samples(own_rate) for row in rows]
+            own = sources if own_rate == rate else torch.zeros((len(rows), shape[1], max(lengths)), device=mixer.device)
+            places = rows if own_rate == rate else range(len(rows))
+
+            def read(item: tuple[int, int], own_rate: int = own_rate) -> list[WeightedSignal]:
+                row, place = item
+                recipe = recipes[row]
+                excerpts = self.mixer.find_excerpts(recipe, own_rate, recipe.num_samples(own_rate))
+                return [self._read(recipe, own_rate, place, column, excerpt) for column, excerpt in enumerate(excerpts)]
+
+            outcomes = list(self._map(read, list(zip(rows, places, strict=True))))
+            for row, outcome in zip(rows, outcomes, strict=True):
+                is_read[row] = self._was_read(outcome)
+            signals = [signal for outcome in outcomes if isinstance(outcome, list) for signal in outcome]
+            mixer.add(signals, own, own_rate)
+            if own_rate != rate:
+                new_lengths = [recipes[row].num_samples(rate) for row in rows]
+                sources[rows] = mixer.resample(own, own_rate, rate, lengths, new_lengths, shape[2])
         mix = sources.sum(dim=1)
         if self.mixer.stems == "unscaled":
             factors = [recipe.global_normalization_factor for recipe in recipes]
@@ -230,9 +302,9 @@ class RenderMixtures:
         gain = self.mixer.gain_of(source, recipe)
         if prepared is not None:
             stem = np.empty(length, np.float32)
-            if self.mixer.read_prepared(prepared, 1.0, stem):
+            if self.mixer.read_prepared(recipe, prepared, 1.0, stem):
                 return WeightedSignal(stem, rate, Excerpt(0, length, 0, length, length), gain, row, column)
-        reading = self.mixer.read(recipe.mix_id, source, rate, length)
+        reading = self.mixer.read(recipe, source, rate, length)
         own, excerpt = reading.header.sampling_rate, reading.excerpt
         if can_resample(own, rate):
             return WeightedSignal(reading.signal, own, excerpt, gain, row, column)

@@ -85,8 +85,13 @@ def num_resampled(frames: int, rate_in: int, rate_out: int) -> int:
     return (2 * frames * rate_out + rate_in) // (2 * rate_in)
 
 
+def num_head_frames(rate_in: int, rate_out: int) -> int:
+    """How many frames the first `HEAD` samples of a resampled signal depend on."""
+    return math.ceil((HEAD + REACH) * max(1.0, rate_in / rate_out)) + REACH
+
+
 def resample_head(signal: npt.NDArray[np.float32], rate_in: int, rate_out: int) -> npt.NDArray[np.float32]:
     """The first samples of a resampled signal, by soxr itself, of shape (at most `HEAD`,)."""
-    frames = math.ceil((HEAD + REACH) * max(1.0, rate_in / rate_out)) + REACH
+    frames = num_head_frames(rate_in, rate_out)
     head: npt.NDArray[np.float32] = soxr.resample(signal[:frames], rate_in, rate_out, quality="HQ")[:HEAD]
     return head

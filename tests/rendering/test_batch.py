@@ -6,15 +6,23 @@ import threading
 import numpy as np
 import pytest
 
-from hive_datasets import Mixer, RenderMixtures, SourceNotFoundError, SourceRootError, load_dataset
+from hive_datasets import (
+    Mixer,
+    RecipeError,
+    RecordError,
+    RenderMixtures,
+    SourceNotFoundError,
+    SourceRootError,
+    load_dataset,
+)
 from hive_datasets.rendering.device import DeviceMixer
 
 
 def on_device(**options):
     """The way of CUDA, on PyTorch's CPU."""
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     render = RenderMixtures(**options)
-    render._device_mixer = DeviceMixer("cpu")
+    render._device_mixer = DeviceMixer(torch.device("cpu"))
     return render
 
 
@@ -74,11 +82,14 @@ def rows(shared, **options):
     return load_dataset("hive", data_dir=str(shared / "mini" / "hub"), split="train", streaming=True, **options)
 
 
-@pytest.mark.parametrize("make", [RenderMixtures, on_device])
-def test_in_map(shared, corpora, make):
-    render = make(dataset_paths=corpora, num_threads=2, sampling_rate=32000)
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_in_map(shared, corpora, is_declared):
+    render = RenderMixtures(dataset_paths=corpora, num_threads=2, sampling_rate=32000)
     stream = rows(shared).decode(False).shuffle(seed=0, buffer_size=20)
-    mapped = stream.map(render, batched=True, batch_size=5, remove_columns="mixture")
+    declared = render.features(stream.features) if is_declared else None
+    mapped = stream.map(render, batched=True, batch_size=5, remove_columns="mixture", features=declared)
+    if is_declared:
+        assert mapped.column_names == ["mix_id", "num_sources", "labels", "mix", "sources", "sampling_rate"]
     expected = {row["mix_id"]: row for row in rows(shared, sampling_rate=32000, dataset_paths=corpora)}
     seen = set()
     for row in mapped:
@@ -119,7 +130,7 @@ def test_what_cannot_be_read(mini, copy, make):
     kept = [position for position in range(10) if position not in bad]
     assert batch["positions"].tolist() == kept
     assert_is(batch, [Mixer(copy)(mini[position]) for position in kept], tolerance=1e-5)
-    columns = make(dataset_paths=copy, on_error="skip")(
+    columns = RenderMixtures(dataset_paths=copy, on_error="skip")(
         {"mixture": [recipe.to_dict() for recipe in mini[:10]], "mix_id": [recipe.mix_id for recipe in mini[:10]]}
     )
     assert columns["mix_id"] == [mini[position].mix_id for position in kept]
@@ -128,10 +139,82 @@ def test_what_cannot_be_read(mini, copy, make):
         make(on_error="skip")(mini[:1])
 
 
-def test_where_the_sources_are_is_taken_from_the_latest_load(shared, corpora, prepared, mini):
-    for options in ({"dataset_paths": corpora}, {"prepared": prepared}):
-        stream = rows(shared, **options).decode(False)
-        assert len(RenderMixtures()(list(stream.take(2)))["mix"]) == 2
+def test_each_row_is_read_from_where_its_dataset_was_told(shared, corpora, prepared, demo):
+    streams = [
+        rows(shared, dataset_paths=corpora),
+        rows(shared, prepared=prepared),
+        load_dataset("hive", "demo", split="train", streaming=True),
+    ]
+    render = RenderMixtures()
+    some = [next(iter(stream.decode(False))) for stream in streams]
+    for batch in (render(some), render(some[::-1])):
+        mixes = {mix.tobytes() for mix in batch["mix"]}
+        assert len(mixes) == 3 or len(mixes) == 2  # prepared sources may agree to the bit
+    expected = next(iter(streams[2]))["mixture"]["mix"]
+    np.testing.assert_array_equal(render(some)["mix"][2], expected)
+
+
+def test_a_batch_says_what_it_is_of(shared, corpora, mini):
+    some = list(rows(shared).decode(False).take(3))
+    batch = RenderMixtures(dataset_paths=corpora)(some[1:])
+    assert batch["mix_id"] == [row["mix_id"] for row in some[1:]]
+    assert batch["labels"] == [row["labels"] for row in some[1:]]
+    assert batch["num_sources"].tolist() == [len(labels) for labels in batch["labels"]]
+    more = RenderMixtures(dataset_paths=corpora, columns=["mixture"])(some)
+    assert more["mixture"] == [row["mixture"] for row in some]
+    with pytest.raises(ValueError, match="columns mixture: give rows of a dataset that have them"):
+        RenderMixtures(dataset_paths=corpora, columns=["mixture"])(mini[:2])
+    with pytest.raises(ValueError, match="names that a batch has not by itself, not 'mixture'"):
+        RenderMixtures(columns="mixture")
+
+
+def test_as_numpy_and_ray_hand_rows_over(shared, corpora):
+    some = list(rows(shared).decode(False).take(2))
+    expected = RenderMixtures(dataset_paths=corpora)(some)["mix"]
+    stored = rows(shared).decode(False).with_format("numpy")
+    handed = [
+        {**row, "mixture": {**row["mixture"], "sources": np.array(row["mixture"]["sources"], object)}} for row in some
+    ]
+    for given in (list(stored.take(2)), handed):
+        np.testing.assert_array_equal(RenderMixtures(dataset_paths=corpora)(given)["mix"], expected)
+
+
+def test_torch_rows_are_refused_and_not_rendered_otherwise(shared, corpora):
+    pytest.importorskip("torch")
+    stored = rows(shared, dataset_paths=corpora).decode(False).with_format("torch")
+    with pytest.raises(RecipeError, match=r"has 32 bits, .* with_format\(None\)"):
+        RenderMixtures()(list(stored.take(2)))
+
+
+def test_devices_are_those_of_pytorch(mini, corpora):
+    torch = pytest.importorskip("torch")
+    expected = RenderMixtures(dataset_paths=corpora)(mini[:3])
+    for device in ("cpu", torch.device("cpu"), "cpu:0"):
+        batch = RenderMixtures(dataset_paths=corpora, device=device)(mini[:3])
+        for name, value in batch.items():
+            if isinstance(expected[name], np.ndarray):
+                assert value.device.type == "cpu" and value.dtype == torch.from_numpy(expected[name]).dtype
+                np.testing.assert_array_equal(value.numpy(), expected[name])
+    for wrong in ("meta", "gpu", object()):
+        with pytest.raises(ValueError, match="device="):
+            RenderMixtures(device=wrong)
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match=r"device=1: PyTorch .* finds no CUDA device"):
+            RenderMixtures(device=1)
+
+
+def test_a_device_is_not_for_map(shared, corpora):
+    with pytest.raises(ValueError, match="map stores arrays"):
+        on_device(dataset_paths=corpora)({"mixture": [next(iter(rows(shared).decode(False)))["mixture"]]})
+
+
+def test_it_is_not_for_filter(shared, corpora):
+    stream = rows(shared).decode(False).filter(RenderMixtures(dataset_paths=corpora), batched=True)
+    with pytest.raises(RecordError, match="RenderMixtures tells of no row whether to keep it"):
+        next(iter(stream))
+    render = RenderMixtures(16000, dataset_paths=corpora)
+    loud = rows(shared).decode(False).filter(lambda b: [mix.max() > 0.94 for mix in render(b)["mix"]], batched=True)
+    assert 0 < len(list(loud)) < 48  # in a function of one's own it tells
 
 
 def test_one_row_is_no_batch(shared, corpora):
@@ -177,7 +260,7 @@ def test_it_can_be_sent_to_another_process(mini, corpora):
     render = RenderMixtures(dataset_paths=corpora, num_threads=2, reuse=True)
     expected = render(mini[:2])
     data = pickle.dumps(render)
-    assert len(data) < 1000
+    assert len(data) < 5000
     np.testing.assert_array_equal(pickle.loads(data)(mini[:2])["mix"], expected["mix"])
 
 

@@ -7,7 +7,7 @@ import soxr
 from hive_datasets.mixing.planning import Excerpt
 
 torch = pytest.importorskip("torch")
-from hive_datasets.rendering.device import DeviceMixer, WeightedSignal, can_resample  # noqa: E402
+from hive_datasets.rendering.device import DeviceMixer, WeightedSignal, can_resample, find_device  # noqa: E402
 
 RATES = [(32000, 44100), (48000, 44100), (44100, 32000), (44100, 16000), (16000, 44100), (44100, 48000), (22050, 44100)]
 
@@ -20,7 +20,7 @@ def resample(signal, rate_in, rate_out):
     length = len(soxr.resample(signal, rate_in, rate_out, quality="HQ"))
     sources = torch.full((1, 1, length), torch.nan)
     excerpt = Excerpt(0, len(signal), 0, length, length)
-    DeviceMixer("cpu").add([WeightedSignal(signal, rate_in, excerpt, 1.0, 0, 0)], sources, rate_out)
+    DeviceMixer(torch.device("cpu")).add([WeightedSignal(signal, rate_in, excerpt, 1.0, 0, 0)], sources, rate_out)
     return sources[0, 0].numpy()
 
 
@@ -64,7 +64,7 @@ def test_signals_of_all_rates_and_lengths_in_one_batch():
             excerpt = Excerpt(0, len(signal), skip, length, 0)
             signals.append(WeightedSignal(signal, rate, excerpt, gain, row, column))
     sources = torch.zeros(4, 3, 5000)
-    DeviceMixer("cpu").add(signals, sources, 44100)
+    DeviceMixer(torch.device("cpu")).add(signals, sources, 44100)
     np.testing.assert_allclose(sources.numpy(), expected, atol=2e-6)
 
 
@@ -76,10 +76,10 @@ def test_no_cuda_is_a_clear_error():
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     with pytest.raises(RuntimeError, match=r'device=.cuda.: PyTorch .* finds no CUDA device.*or use device="cpu"'):
-        DeviceMixer("cuda")
+        find_device("cuda")
 
 
 def test_no_torch_is_a_clear_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(ImportError, match=r'needs PyTorch: pip install "hive-datasets\[torch\]"'):
-        DeviceMixer("cuda")
+        find_device("cuda")
