@@ -20,6 +20,8 @@ from .errors import (
     EmptySourceError,
     HiveError,
     MetadataUnavailableError,
+    MixtureFeatureWarning,
+    NonFiniteSourceError,
     OntologyError,
     OutputError,
     PreparedSourcesError,
@@ -30,12 +32,22 @@ from .errors import (
     SourceFormatError,
     SourceNotFoundError,
     SourceRootError,
+    SourceUnreachableError,
     TruncatedSourceError,
     UnknownLabelError,
     UnreadableSourceWarning,
     VariantSourceWarning,
 )
-from .export import Export, Package, Preview, write_mixtures, write_package, write_preview
+from .export import (
+    Export,
+    Package,
+    Preview,
+    mixtures_as_audio,
+    recipes_as_structs,
+    write_mixtures,
+    write_package,
+    write_preview,
+)
 from .features import Mixture, register_mixture
 from .loading import register_hive
 from .mixing import Mixer
@@ -61,6 +73,8 @@ __all__ = [
     "MetadataUnavailableError",
     "Mixer",
     "Mixture",
+    "MixtureFeatureWarning",
+    "NonFiniteSourceError",
     "Ontology",
     "OntologyError",
     "OutputError",
@@ -78,6 +92,7 @@ __all__ = [
     "SourceFormatError",
     "SourceNotFoundError",
     "SourceRootError",
+    "SourceUnreachableError",
     "Statistics",
     "Subset",
     "TruncatedSourceError",
@@ -91,9 +106,11 @@ __all__ = [
     "find_corpus",
     "list_corpora",
     "load_dataset",
+    "mixtures_as_audio",
     "parse_recipe",
     "prepare_sources",
     "read_recipes",
+    "recipes_as_structs",
     "skip_unreadable",
     "verify_sources",
     "write_mixtures",

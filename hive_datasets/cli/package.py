@@ -7,7 +7,7 @@ from typing import Any
 
 from ..export.package import ROWS_PER_SHARD, write_package
 from ..progress import no_progress, show_progress
-from .arguments import add_push, add_subset, parse_positive, push_if_asked, roots_of, subset_of
+from .arguments import add_push, add_subset, parse_licence, parse_positive, push_if_asked, roots_of, subset_of
 from .wording import count
 
 _DESCRIPTION = """\
@@ -36,7 +36,17 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--title", default="Mixtures", help="heading of the card")
     parser.add_argument(
-        "--licence", metavar="ID", default="other", help="of the metadata, by the Hub's identifier (default: other)"
+        "--licence",
+        metavar="ID",
+        type=parse_licence,
+        default="other",
+        help="of the metadata, by the Hub's identifier (default: other)",
+    )
+    parser.add_argument("--licence-name", metavar="NAME", help="of --licence other: what the Hub calls it")
+    parser.add_argument(
+        "--licence-link",
+        metavar="LINK",
+        help="of --licence other: its address (default: a file of the corpora's licences)",
     )
     add_push(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -52,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
         title=options.title,
         name=options.name or options.push_to_hub,
         licence=options.licence,
+        licence_name=options.licence_name,
+        licence_link=options.licence_link,
         dataset_paths=roots_of(options),
         progress=no_progress if options.quiet else show_progress,
     )

@@ -40,9 +40,9 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument(
         "--audio",
-        choices=["auto", "flac", "wav", "mp3"],
-        default="auto",
-        help="auto (default): FLAC, or MP3 where that is more than the viewer shows",
+        choices=["flac", "wav", "mp3"],
+        default="flac",
+        help="format of the audio (default: flac)",
     )
     parser.add_argument("--stem-columns", action="store_true", help="a column for each stem, not one of lists")
     parser.add_argument(
@@ -72,8 +72,6 @@ def run(options: argparse.Namespace) -> int:
         **rendering,
     )
     print(f"{count(result.mixtures, 'mixture')}, {result.num_bytes / 1e6:,.1f} MB, in {result.folder}")
-    if result.compressed:
-        print(f"{result.compressed:,} of them as MP3: as FLAC they are more than the viewer shows")
     if result.restricted:
         print(
             f"Passed over: {count(result.restricted, 'mixture')}, which draw on {', '.join(result.restricted_corpora)}"

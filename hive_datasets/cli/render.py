@@ -66,7 +66,13 @@ def add_command(commands: Any) -> None:
         default="skip",
         help="of a mixture that cannot be rendered: leave it out (default), or end there",
     )
+    parser.add_argument(
+        "--like-authors", action="store_true", help="byte for byte what the authors' own script writes; slower"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace shards that hold other mixtures")
+    parser.add_argument(
+        "--verify", action="store_true", help="compare what is there with what was written, and mend what differs"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be done, and the bytes it takes")
     parser.add_argument("--format", choices=["table", "json"], default="table", help="of the report")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -77,6 +83,12 @@ def run(options: argparse.Namespace) -> int:
     """Render, and say what was rendered."""
     if options.audio == "flac" and options.subtype not in SUBTYPES["flac"]:
         raise argparse.ArgumentTypeError(f"--subtype {options.subtype}: FLAC has {' and '.join(SUBTYPES['flac'])} only")
+    others = (options.audio, options.subtype, options.sampling_rate, options.prepared)
+    if options.like_authors and (others != ("wav", "PCM_16", None, None) or options.to == "parquet"):
+        raise argparse.ArgumentTypeError(
+            "--like-authors is 16-bit WAV in tars or folders, at the metadata's rate and from originals: leave "
+            "--audio, --subtype, --sampling-rate, --prepared and --to parquet out"
+        )
     try:
         result = write_mixtures(
             subset_of(options),
@@ -87,7 +99,9 @@ def run(options: argparse.Namespace) -> int:
             mixtures_per_shard=options.mixtures_per_shard,
             num_workers=options.num_workers,
             on_error=options.on_error,
+            like_authors=options.like_authors,
             overwrite=options.overwrite,
+            verify=options.verify,
             dry_run=options.dry_run,
             progress=no_progress if options.quiet else show_progress,
             **rendering_of(options),
@@ -111,6 +125,7 @@ def _summary(result: Export) -> dict[str, Any]:
         "clipped_samples": result.clipped_samples,
         "skipped": len(result.skipped),
         "others": list(result.others),
+        "damaged": result.damaged,
     }
 
 
@@ -122,6 +137,8 @@ def _report(result: Export, options: argparse.Namespace) -> str:
         rest = f", {result.kept:,} of which are there already" if result.kept else ""
         return f"{whole}{rest}; {about}{size} to be written."
     lines = [f"{whole}, {size}, in {result.folder}. Already there: {count(result.kept, 'shard')}."]
+    if result.damaged:
+        lines.append(f"Found damaged, and made again: {count(result.damaged, 'shard')}.")
     if result.clipped_mixtures:
         lines.append(
             f"Clipped: {count(result.clipped_samples, 'sample')} of {count(result.clipped_mixtures, 'mixture')}, beyond"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import itertools
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from html import escape
+from importlib import resources
 from pathlib import Path
 
 from datasets import DatasetInfo, Features
@@ -21,6 +25,8 @@ from ..statistics import Statistics
 from ..statistics.report import describe_lengths
 from ..subset import Subset
 
+#: The Hub's word for licences that it does not list; and the file that says which they are.
+OTHER, LICENCE_FILE = "other", "LICENSE.md"
 _LABELS_SHOWN = 30
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
 _CITATION = """\
@@ -62,6 +68,8 @@ class Card:
         statistics: of the mixtures.
         licences: identifiers of the Hub.
         licence_note: on which terms.
+        licence_name, licence_link: of "other": what the Hub calls it, and where it is read, a file of the repository or
+            an address; by default the file that `write_card` makes of the corpora's licences.
         tags: for the Hub's search.
         is_generated: whether the sounds are generated, and come from no corpus.
     """
@@ -77,6 +85,8 @@ class Card:
     licence_note: str
     tags: tuple[str, ...] = ()
     is_generated: bool = False
+    licence_name: str | None = None
+    licence_link: str | None = None
 
 
 def format_card(card: Card) -> str:
@@ -100,8 +110,41 @@ def format_card(card: Card) -> str:
 
 
 def write_card(card: Card, folder: Path) -> None:
-    """Write README.md into a folder."""
+    """Write README.md into a folder, and the file that it names for licences that the Hub does not list."""
     (folder / "README.md").write_text(format_card(card), encoding="utf-8")
+    if OTHER in card.licences and card.licence_link is None:
+        parts = ["# Licences", card.licence_note, "" if card.is_generated else _corpora_table(card.statistics)]
+        (folder / LICENCE_FILE).write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
+
+
+def check_licence(licence: str) -> str:
+    """A licence by the Hub's identifier.
+
+    Raises:
+        ValueError: the Hub lists no such one.
+
+    Example:
+        >>> check_licence("cc-by-4.0")
+        'cc-by-4.0'
+        >>> check_licence("CC-BY 4.0")
+        Traceback (most recent call last):
+        ValueError: 'CC-BY 4.0' is none of the Hub's licences. Nearest: cc-by-4.0, ...
+    """
+    known = _list_licences()
+    if licence not in known:
+        folded = re.sub(r"[^a-z0-9.+]+", "-", licence.lower())
+        nearest = difflib.get_close_matches(folded, known, n=3, cutoff=0.5)
+        hint = (
+            f"Nearest: {', '.join(nearest)}" if nearest else "They are at https://hf.co/docs/hub/repositories-licenses"
+        )
+        raise ValueError(f"{licence!r} is none of the Hub's licences. {hint}; or {OTHER}, with a name and a link.")
+    return licence
+
+
+@functools.cache
+def _list_licences() -> tuple[str, ...]:
+    text = resources.files("hive_datasets.metadata").joinpath("hub_licences.json").read_text(encoding="utf-8")
+    return tuple(json.loads(text))
 
 
 def find_corpora(statistics: Statistics) -> list[Corpus]:
@@ -159,9 +202,12 @@ def _format_yaml(card: Card) -> str:
         dataset_size=sum(files.num_bytes for files in card.splits.values()),
     )
     examples = sum(files.num_examples for files in card.splits.values())
-    licences = list(card.licences)
+    licences = list(map(check_licence, card.licences))
+    is_other = OTHER in licences
     data = DatasetCardData(
         license=licences[0] if len(licences) == 1 else licences,
+        license_name=(card.licence_name or "terms-of-the-corpora") if is_other else None,
+        license_link=(card.licence_link or LICENCE_FILE) if is_other else None,
         pretty_name=card.title,
         task_categories=["audio-to-audio"],
         size_categories=[next((name for limit, name in _SIZES if examples < limit), "10M<n<100M")],

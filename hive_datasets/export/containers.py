@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..recipe import Recipe
 from .columns import mixture_columns, mixture_row, write_parquet
 from .encoding import Encoding
-from .samples import Sample, describe_sample
+from .samples import Sample
 
+#: What lies beside the audio of a mixture, as JSON.
+Describe = Callable[[Recipe], str]
+Samples = Iterator[Sample]
 #: A row of a parquet file takes about so much beside its audio and the JSON of its recipe, in bytes.
 _ROW_BYTES = 500
 #: Copied into a tar at once: a whole file of audio.
@@ -24,15 +28,15 @@ class Container:
 
     Attributes:
         prefix, suffix: around the number of the shard in its file's name.
-        write: writes samples to a path, given their encoding, kind of stems, and rate in Hz, if all have one; in the
-            authors' names: ``{mix_id}.mix.wav``, ``.s1.wav``, ..., ``.json``.
+        write: writes samples to a path, given their encoding, what describes them as JSON, and their rate in Hz, if all
+            have one; in the authors' names: ``{mix_id}.mix.wav``, ``.s1.wav``, ..., ``.json``.
         is_exact: whether `size` is.
         size: the bytes that files of these sizes take in it, a mixture each.
     """
 
     prefix: str
     suffix: str
-    write: Callable[[Path, Iterator[Sample], Encoding, str, int | None], None]
+    write: Callable[[Path, Iterator[Sample], Encoding, Describe, int | None], None]
     size: Callable[[Iterable[list[int]]], int]
     is_exact: bool
 
@@ -46,31 +50,31 @@ class Container:
         return f"{self.prefix}{number:05d}{self.suffix}"
 
 
-def _write_tar(path: Path, samples: Iterator[Sample], encoding: Encoding, stems: str, rate: int | None) -> None:
+def _write_tar(path: Path, samples: Samples, encoding: Encoding, describe: Describe, rate: int | None) -> None:
     with tarfile.TarFile(path, "w", format=tarfile.PAX_FORMAT, copybufsize=_COPY_BYTES) as tar:
         for sample in samples:
-            for name, data in _files_of(sample, encoding, stems):
+            for name, data in _files_of(sample, encoding, describe):
                 member = tarfile.TarInfo(name)  # of 1970 and nobody: same mixtures, same bytes
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
 
 
-def _write_folder(path: Path, samples: Iterator[Sample], encoding: Encoding, stems: str, rate: int | None) -> None:
+def _write_folder(path: Path, samples: Samples, encoding: Encoding, describe: Describe, rate: int | None) -> None:
     path.mkdir()
     for sample in samples:
-        for name, data in _files_of(sample, encoding, stems):
+        for name, data in _files_of(sample, encoding, describe):
             (path / name).write_bytes(data)
 
 
-def _write_parquet(path: Path, samples: Iterator[Sample], encoding: Encoding, stems: str, rate: int | None) -> None:
+def _write_parquet(path: Path, samples: Samples, encoding: Encoding, describe: Describe, rate: int | None) -> None:
     write_parquet(path, (mixture_row(sample, encoding) for sample in samples), mixture_columns(rate))
 
 
-def _files_of(sample: Sample, encoding: Encoding, stems: str) -> Iterator[tuple[str, bytes]]:
+def _files_of(sample: Sample, encoding: Encoding, describe: Describe) -> Iterator[tuple[str, bytes]]:
     mix_id = sample.recipe.mix_id
     for name, data in sample.audio.items():
         yield f"{mix_id}.{name}.{encoding.format}", data
-    yield f"{mix_id}.json", describe_sample(sample.recipe, sample.sampling_rate, stems).encode()
+    yield f"{mix_id}.json", describe(sample.recipe).encode()
 
 
 def _tar_size(mixtures: Iterable[list[int]]) -> int:

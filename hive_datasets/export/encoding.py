@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ class Encoding:
     Args:
         format: "wav", "flac" or "mp3".
         subtype: "PCM_16", "PCM_24" or, in WAV, "FLOAT"; of MP3, "MPEG_LAYER_III".
+        is_rounded: whether PCM is the nearest step; else libsndfile's own conversion, which rounds down.
 
     Raises:
         ValueError: there is no such format, or it has no such subtype.
@@ -39,6 +41,7 @@ class Encoding:
 
     format: str = "wav"
     subtype: str = "PCM_16"
+    is_rounded: bool = True
 
     def __post_init__(self) -> None:
         if self.format not in SUBTYPES:
@@ -46,16 +49,19 @@ class Encoding:
         if self.subtype not in SUBTYPES[self.format]:
             raise ValueError(f"{self.format} is written as {' or '.join(SUBTYPES[self.format])}, not {self.subtype!r}")
 
-    def encode(self, signal: npt.NDArray[np.float32], sampling_rate: int) -> tuple[bytes, int]:
+    def encode(self, signal: npt.NDArray[np.floating[Any]], sampling_rate: int) -> tuple[bytes, int]:
         """The bytes of a file of a signal of shape (T,), and how many samples were beyond full scale and are clipped.
 
-        PCM is the nearest step; libsndfile alone would round down. Same samples, same bytes.
+        Same samples, same bytes.
 
         Raises:
             OutputError: the format has no such rate.
         """
         bits = _BITS.get(self.subtype)
-        samples, clipped = (signal, 0) if bits is None else to_pcm(signal, bits)
+        samples: Any = signal
+        clipped = 0 if bits is None else int(np.count_nonzero((signal >= 1.0) | (signal < -1.0)))
+        if bits is not None and self.is_rounded:
+            samples, clipped = to_pcm(signal, bits)
         file = io.BytesIO()
         try:
             with interrupts_held_back():
@@ -88,7 +94,7 @@ class Encoding:
         return _WAV_HEADER_BYTES[self.subtype] + data + data % 2
 
 
-def to_pcm(signal: npt.NDArray[np.float32], bits: int) -> tuple[npt.NDArray[np.int16 | np.int32], int]:
+def to_pcm(signal: npt.NDArray[np.floating[Any]], bits: int) -> tuple[npt.NDArray[np.int16 | np.int32], int]:
     """A signal at -1 to 1 as integers of 16 bits, or of 24 in the upper ones of 32; and how many were clipped.
 
     Example:

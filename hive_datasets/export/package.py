@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 from datasets import Features
 
 from ..errors import RecipeError
+from ..mixing import Mixer
 from ..progress import Progress, count_items, no_progress
 from ..recipe.schema import HUB_SCHEMA
 from ..recipe.writing import ParquetFileWriter
 from ..statistics.counting import Statistics, StatisticsCounter
 from ..subset import Subset, as_subset
-from .card import Card, SplitFiles, describe_choice, is_of_demo, write_card
-from .samples import open_mixer
+from .card import OTHER, Card, SplitFiles, check_licence, describe_choice, is_of_demo, write_card
 from .target import check_empty, new_folder, parse_folder
 
 #: Rows of a file, some 60 MB of Hive's, and of a row group, which is what a worker or the viewer reads at once.
@@ -53,6 +53,8 @@ def write_package(
     title: str = "Mixtures",
     name: str | None = None,
     licence: str = "other",
+    licence_name: str | None = None,
+    licence_link: str | None = None,
     dataset_paths: Any = None,
     progress: Progress = no_progress,
 ) -> Package:
@@ -67,6 +69,8 @@ def write_package(
         title: heading of the card.
         name: how the card calls the dataset in its code; by default, the folder's name, beside which it is run.
         licence: of the metadata, by the Hub's identifier.
+        licence_name: of "other", what the Hub calls it.
+        licence_link: of "other", its address; by default ``LICENSE.md``, which is written, of the corpora's licences.
         dataset_paths: where the corpora are, for a subset of what is available.
         progress: told how far it is.
 
@@ -88,10 +92,12 @@ def write_package(
     """
     if rows_per_shard < 1:
         raise ValueError(f"rows_per_shard must be at least 1, not {rows_per_shard}")
+    if check_licence(licence) != OTHER and (licence_name or licence_link):
+        raise ValueError(f"licence_name and licence_link are for licence={OTHER!r}, not {licence!r}")
     target = parse_folder(folder)
     check_empty(target)
     counter = StatisticsCounter()
-    mixer, subset = open_mixer(dataset_paths), as_subset(mixtures)
+    mixer, subset = Mixer(dataset_paths), as_subset(mixtures)
     with new_folder(target) as aside, progress("writing", "mixtures", None) as advance:
         aside.mkdir()
         writers: dict[str, _SplitWriter] = {}
@@ -108,6 +114,7 @@ def write_package(
                 writer.write(table.filter(pc.equal(table.column("split"), split)))
         splits = {split: writer.close() for split, writer in writers.items()}
         card = _make_card(counter.result(), subset, splits, title, name or f"./{target.name}", licence)
+        card = replace(card, licence_name=licence_name, licence_link=licence_link)
         write_card(card, aside)
         files = sum(len(list((aside / split).iterdir())) for split in splits)
     return Package(

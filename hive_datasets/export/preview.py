@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from datasets import Audio, Features, Image
 
-from ..errors import OutputError, SourceError, SourceRootError
-from ..mixing import Mixer
+from ..errors import SourceError, SourceRootError
+from ..mixing import Alignment, Mixer
 from ..pictures import draw_strips
 from ..progress import Progress, no_progress
 from ..recipe import Recipe
@@ -26,16 +26,17 @@ from .card import Card, SplitFiles, describe_choice, find_corpora, is_of_demo, w
 from .choice import Choice
 from .columns import group_rows, mixture_columns, mixture_row, write_parquet
 from .encoding import Encoding
-from .samples import Sample, Skipped, check_roots, encode_sample, open_mixer, render_mixture
+from .samples import Skipped, check_roots, encode_sample
 from .target import check_empty, new_folder, parse_folder
 
-#: What the viewer shows, at most, in bytes: of a row, and of one clip in it.
-MAX_ROW_BYTES, MAX_CLIP_BYTES = 2_000_000, 1_000_000
 MIXTURES_PER_GROUP = 20
 #: A file of a repository is best no larger.
 _FILE_ROWS, _FILE_BYTES = 10_000, 200_000_000
-_FLAC, _MP3 = Encoding("flac", "PCM_16"), Encoding("mp3", "MPEG_LAYER_III")
-_ENCODINGS = {"auto": _FLAC, "flac": _FLAC, "wav": Encoding("wav", "PCM_16"), "mp3": _MP3}
+_ENCODINGS = {
+    "flac": Encoding("flac", "PCM_16"),
+    "wav": Encoding("wav", "PCM_16"),
+    "mp3": Encoding("mp3", "MPEG_LAYER_III"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,6 @@ class Preview:
         folder: where.
         mixtures: how many.
         num_bytes: size of the parquet files.
-        compressed: how many have lossy sound (MP3), because FLAC is more than the viewer shows.
         restricted: how many mixtures were passed over because the licence of a corpus lets nobody pass its audio on.
         restricted_corpora: the titles of those corpora.
         skipped: the mixtures that could not be rendered.
@@ -55,7 +55,6 @@ class Preview:
     folder: Path
     mixtures: int
     num_bytes: int
-    compressed: int
     restricted: int
     restricted_corpora: tuple[str, ...]
     skipped: tuple[Skipped, ...]
@@ -66,12 +65,13 @@ def write_preview(
     folder: str | os.PathLike[str],
     *,
     per_group: int = MIXTURES_PER_GROUP,
-    audio: Literal["auto", "flac", "wav", "mp3"] = "auto",
+    audio: Literal["flac", "wav", "mp3"] = "flac",
     stem_columns: bool = False,
     any_licence: bool = False,
     title: str = "Hive preview",
     name: str | None = None,
     sampling_rate: int | None = None,
+    alignment: Alignment = "authors",
     dataset_paths: Any = None,
     prepared: Any = None,
     jobs: int | None = None,
@@ -86,14 +86,15 @@ def write_preview(
         mixtures: which, or the path or URL of metadata, of which all; None for what ``load_dataset("hive")`` reads.
         folder: where to; it must not be there, or be empty.
         per_group: how many of each split and number of sources, the first that may be shown.
-        audio: "flac", "wav" or "mp3"; "auto" is FLAC, and MP3 where FLAC is more than the viewer shows.
+        audio: "flac", "wav" or "mp3".
         stem_columns: a column for each stem (source_1, ...) instead of one of lists.
         any_licence: take mixtures of all corpora, not only of those whose licence lets others pass their audio on.
         title: heading of the card.
         name: how the card calls the dataset in its code; by default, the folder's name, beside which it is run.
         sampling_rate: rate in Hz to render at; None for the recipes'.
-        dataset_paths: where the corpora are; by default where the latest ``load_dataset("hive", ...)`` was told.
-        prepared: prepared sources; likewise.
+        alignment: at another rate than the metadata's, as for `Mixer`.
+        dataset_paths: where the corpora are, as `load_dataset` takes it.
+        prepared: prepared sources, as for `Mixer`.
         jobs: mixtures rendered at once; None for as many as there are cores.
         progress: told how far it is.
 
@@ -102,7 +103,7 @@ def write_preview(
         MetadataUnavailableError, RecipeError, UnknownLabelError: the metadata cannot be read, or has no such mixtures.
         SourceRootError: no roots are configured.
         SourceError: no mixture at all could be rendered.
-        OutputError: the folder is not empty or cannot be written, or a row is more than the viewer shows.
+        OutputError: the folder is not empty or cannot be written.
         HiveError: matplotlib, which draws, is not installed.
 
     Example:
@@ -124,7 +125,7 @@ def write_preview(
         raise ValueError(f"per_group and jobs must be at least 1, not {per_group} and {jobs}")
     target = parse_folder(folder)
     check_empty(target)
-    mixer = open_mixer(dataset_paths, prepared, sampling_rate)
+    mixer = Mixer(dataset_paths, sampling_rate, prepared=prepared, alignment=alignment)
     check_roots(mixer)
     subset = as_subset(mixtures)
     is_generated = is_of_demo(subset)
@@ -155,7 +156,6 @@ def write_preview(
         target,
         mixtures=sum(files.num_examples for files in splits.values()),
         num_bytes=sum(files.download_bytes for files in splits.values()),
-        compressed=run.compressed,
         restricted=chosen.restricted,
         restricted_corpora=tuple(sorted(chosen.restricted_corpora)),
         skipped=tuple(run.skipped),
@@ -171,7 +171,6 @@ class _Run:
     #: How many columns of stems there are; None for one column of lists.
     stem_columns: int | None
     jobs: int
-    compressed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     counter: StatisticsCounter = field(default_factory=StatisticsCounter)
 
@@ -203,14 +202,12 @@ class _Run:
             if isinstance(made, Skipped):
                 self.skipped.append(made)
                 continue
-            row, is_compressed = made
-            self.compressed += is_compressed
             self.counter.add(table_from_recipes([recipe]))
-            yield row
+            yield made
 
-    def _make_row(self, recipe: Recipe) -> tuple[dict[str, Any], bool] | Skipped:
+    def _make_row(self, recipe: Recipe) -> dict[str, Any] | Skipped:
         try:
-            rendered = render_mixture(recipe, self.mixer)
+            rendered = self.mixer(recipe)
         except (SourceError, SourceRootError) as error:
             if isinstance(error, SourceRootError) and not error.configured:
                 raise
@@ -219,21 +216,11 @@ class _Run:
         picture = draw_strips(signals, ["mixture", *recipe.labels], rendered["sampling_rate"])
         encoding = _ENCODINGS[self.audio]
         sample = encode_sample(recipe, rendered, encoding)
-        if self.audio == "auto" and not _fits(sample, picture):
-            encoding = _MP3
-            sample = encode_sample(recipe, rendered, encoding)
-        if not _fits(sample, picture):
-            largest = max(map(len, sample.audio.values()))
-            raise OutputError(
-                f"mixture {recipe.mix_id} takes {sample.num_bytes + len(picture):,} bytes as {encoding.format}, a clip "
-                f"of it up to {largest:,}. The Hub's viewer shows rows of at most {MAX_ROW_BYTES:,} bytes, and clips "
-                f"of at most {MAX_CLIP_BYTES:,}: choose shorter mixtures, a lower --sampling-rate, or --audio mp3."
-            )
         row = {**mixture_row(sample, encoding), "spectrogram": {"bytes": picture, "path": f"{recipe.mix_id}.png"}}
         if self.stem_columns is not None:
             stems = itertools.zip_longest(range(1, self.stem_columns + 1), row.pop("sources"))
             row |= {f"source_{n}": stem for n, stem in stems}
-        return row, encoding is not _ENCODINGS[self.audio]
+        return row
 
 
 def _make_card(run: _Run, chosen: Choice, subset: Subset, splits: dict[str, SplitFiles], title: str, name: str) -> Card:
@@ -276,12 +263,11 @@ def _make_card(run: _Run, chosen: Choice, subset: Subset, splits: dict[str, Spli
 
 def _describe_stems(run: _Run) -> str:
     stems = "`source_1`, `source_2`, ..." if run.stem_columns else "`sources`"
-    return f"{stems} (but for what MP3 leaves out)" if run.compressed or run.audio == "mp3" else stems
+    return f"{stems} (but for what MP3 leaves out)" if run.audio == "mp3" else stems
 
 
 def _describe_audio(run: _Run) -> str:
-    written = {"mp3": "MP3", "wav": "WAV of 16 bits"}.get(run.audio, "FLAC of 16 bits")
-    return f"{written} ({run.compressed:,} mixtures as MP3, to fit the viewer)" if run.compressed else written
+    return {"mp3": "MP3", "wav": "WAV of 16 bits"}.get(run.audio, "FLAC of 16 bits")
 
 
 def _describe_licences(
@@ -303,13 +289,4 @@ def _describe_licences(
     )
     return tuple(sorted({corpus.licence_id for corpus in corpora})), (
         f"{left_out}Attribution is due as the licences say; `paths` names every file."
-    )
-
-
-def _fits(sample: Sample, picture: bytes) -> bool:
-    """Whether the viewer shows it; the other columns are no larger than the recipe, of which they are parts."""
-    text = 2 * len(sample.recipe.to_json())
-    return (
-        sample.num_bytes + len(picture) + text <= MAX_ROW_BYTES
-        and max(map(len, sample.audio.values())) <= MAX_CLIP_BYTES
     )

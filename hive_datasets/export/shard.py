@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,8 @@ from ..recipe.tables import recipes_from_table
 from .containers import Container
 from .encoding import Encoding
 from .plan import PlannedShard, Shard
-from .samples import Sample, Skipped, check_recipes, describe_sample, render_samples
-from .target import ShardRecord, Target, size_of
+from .samples import Sample, Skipped, check_recipes, describe_like_authors, describe_sample, render_samples
+from .target import ShardRecord, Target, hash_of, size_of
 
 #: Changes when the same recipes would be written differently.
 _FORMAT_VERSION = b"1"
@@ -35,6 +34,7 @@ class ShardWriter:
         encoding: of the audio.
         container: the kind of shard.
         skips: whether mixtures that cannot be rendered are left out.
+        like_authors: whether folders and JSON are the authors', too.
     """
 
     target: Target
@@ -42,10 +42,12 @@ class ShardWriter:
     encoding: Encoding
     container: Container
     skips: bool
+    like_authors: bool = False
 
     def name_of(self, shard: Shard) -> str:
         """The path of a shard in the folder."""
-        return f"{shard.folder}/{self.container.file_name(shard.number)}"
+        folder = shard.folder.replace("validation/", "val/") if self.like_authors else shard.folder
+        return f"{folder}/{self.container.file_name(shard.number)}"
 
     def plan(self, shard: Shard) -> PlannedShard:
         """What a shard will be called, made of, and about its size.
@@ -59,10 +61,9 @@ class ShardWriter:
         digest = hashlib.sha256(_FORMAT_VERSION)
         sizes = []
         for recipe in recipes:
-            facts = self._facts_of(recipe)
-            digest.update(facts)
+            digest.update(self._facts_of(recipe).encode())
             audio = self.encoding.num_bytes(recipe.num_samples(self.mixer.sampling_rate or recipe.sample_rate))
-            sizes.append([audio] * (1 + recipe.num_sources) + [len(facts)])
+            sizes.append([audio] * (1 + recipe.num_sources) + [len(self._describe(recipe).encode())])
         return PlannedShard(name, digest.hexdigest(), self.container.size(sizes), len(recipes))
 
     def extends(self, shard: Shard, record: ShardRecord) -> bool:
@@ -70,7 +71,7 @@ class ShardWriter:
         before = recipes_from_table(shard.table.slice(0, record.mixtures + len(record.skipped)))
         digest = hashlib.sha256(_FORMAT_VERSION)
         for recipe in before:
-            digest.update(self._facts_of(recipe))
+            digest.update(self._facts_of(recipe).encode())
         return digest.hexdigest() == record.recipes
 
     def write(self, shard: Shard, advance: Callable[[int], Any]) -> ShardRecord:
@@ -120,7 +121,7 @@ class ShardWriter:
                 told.append(sample.num_bytes)
                 advance(sample.num_bytes)
 
-        def record(num_bytes: int) -> ShardRecord:
+        def record(num_bytes: int, content: str = "") -> ShardRecord:
             return ShardRecord(
                 name=planned.name,
                 recipes=planned.recipes,
@@ -129,6 +130,7 @@ class ShardWriter:
                 clipped_mixtures=sum(count > 0 for count in clipped),
                 clipped_samples=sum(clipped),
                 skipped=tuple((each.mix_id, each.reason) for each in skipped),
+                content=content,
             )
 
         path = self.target.folder / planned.name
@@ -138,16 +140,14 @@ class ShardWriter:
             advance(planned.num_bytes)
             return record(0)
         try:
-            with written_aside(path) as aside:
+            with written_aside(path, replaces=True, is_durable=True) as aside:
                 every = itertools.chain([first], samples)
-                self.container.write(aside, every, self.encoding, self.mixer.stems, self._rate_of(recipes))
+                self.container.write(aside, every, self.encoding, self._describe, self._rate_of(recipes))
                 if before is not None and {each.mix_id for each in skipped} & _rendered_in(before, recipes):
                     raise _LossError
-                num_bytes = size_of(aside)
+                written = record(size_of(aside), hash_of(aside))
                 self.target.forget(planned.name)  # what it says will not be true in a moment
-                if path.is_dir():  # a folder takes no other's place
-                    shutil.rmtree(path)
-            self.target.record(record(num_bytes))
+            self.target.record(written)
         except _LossError:
             assert before is not None
             new = recipes[before.mixtures + len(before.skipped) :]
@@ -155,10 +155,13 @@ class ShardWriter:
             return dataclasses.replace(before, skipped=(*before.skipped, *left_out))
         finally:
             advance(planned.num_bytes - sum(told))
-        return record(num_bytes)
+        return written
 
-    def _facts_of(self, recipe: Recipe) -> bytes:
-        return describe_sample(recipe, self.mixer.sampling_rate, self.mixer.stems).encode()
+    def _describe(self, recipe: Recipe) -> str:
+        return describe_like_authors(recipe) if self.like_authors else self._facts_of(recipe)
+
+    def _facts_of(self, recipe: Recipe) -> str:
+        return describe_sample(recipe, self.mixer.sampling_rate, self.mixer.stems)
 
     def _rate_of(self, recipes: list[Recipe]) -> int | None:
         """The rate in Hz of all mixtures; None if there are several."""

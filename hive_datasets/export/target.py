@@ -16,15 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from ..errors import HiveError, OutputError, describe
-from ..files import locked, written_aside
+from ..files import UNFINISHED, locked, remove_leftovers, written_aside
 from .plan import PlannedShard
 
 #: Hidden, so that whoever lists the shards does not see it.
 STATE_FOLDER = ".hive-datasets"
 _OPTIONS_FILE = "options.json"
-#: How the names of folders end in which something is made.
-_UNFINISHED = ".incomplete"
+#: Read at once.
+_HASHED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class ShardRecord:
         mixtures: how many it holds.
         clipped_mixtures, clipped_samples: how many of them were beyond full scale, and how many of their samples.
         skipped: mix_id and reason of those that could not be rendered.
+        content: a hash of its bytes; empty of shards of earlier versions.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ShardRecord:
     clipped_mixtures: int
     clipped_samples: int
     skipped: tuple[tuple[str, str], ...]
+    content: str = ""
 
 
 class Target:
@@ -117,9 +121,10 @@ class Target:
 
     def remove_unfinished(self) -> None:
         """Remove what processes that were killed have left."""
-        for depth in (".", "*/*", f"{STATE_FOLDER}/*/*", STATE_FOLDER):
-            for left in self.folder.glob(f"{depth}/.*{_UNFINISHED}"):
-                shutil.rmtree(left, ignore_errors=True)
+        places = ("*/*", f"{STATE_FOLDER}/*/*", STATE_FOLDER)
+        for folder in [self.folder, *(folder for place in places for folder in self.folder.glob(place))]:
+            if folder.is_dir():
+                remove_leftovers(folder, is_alone=True)
 
     def _remove_if_empty(self) -> None:
         """Where no shard was written, leave nothing that would keep other options from being used."""
@@ -135,6 +140,10 @@ class Target:
             return None
         return record if size_of(self.folder / record.name) == record.num_bytes else None
 
+    def is_intact(self, record: ShardRecord) -> bool:
+        """Whether a shard has the bytes that were written; of one of an earlier version that is not known."""
+        return bool(record.content) and hash_of(self.folder / record.name) == record.content
+
     def find_other(self, planned: PlannedShard) -> ShardRecord | None:
         """The record of a shard of that name, if it is there, and was made of other recipes."""
         record = self._read_record(planned.name)
@@ -144,7 +153,7 @@ class Target:
 
     def record(self, record: ShardRecord) -> None:
         """Write the record of a shard that is whole."""
-        with written_aside(self._record_file(record.name)) as aside:
+        with written_aside(self._record_file(record.name), is_durable=True) as aside:
             aside.write_text(json.dumps(asdict(record), ensure_ascii=False), encoding="utf-8")
 
     def forget(self, name: str) -> None:
@@ -219,7 +228,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
             return
         for left in folder.iterdir():  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=".", suffix=_UNFINISHED, dir=folder) as scratch:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=UNFINISHED, dir=folder) as scratch:
             yield Path(scratch) / "new"
             for path in sorted((Path(scratch) / "new").iterdir(), reverse=True):  # README.md after the data
                 path.replace(folder / path.name)
@@ -236,8 +245,21 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def hash_of(path: Path) -> str:
+    """A hash of the bytes of a file, or of the files of a folder that `size_of` counts, and of their names."""
+    digest = xxhash.xxh3_128()
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    for file in files:
+        if file != path:
+            digest.update(f"{file.name}/{file.stat().st_size}/".encode("utf-8", "surrogateescape"))
+        with file.open("rb") as stream:
+            while block := stream.read(_HASHED_BYTES):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 def _is_unfinished(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(_UNFINISHED)
+    return path.name.startswith(".") and path.name.endswith(UNFINISHED)
 
 
 def _list(names: list[str]) -> str:

@@ -12,14 +12,16 @@ from typing import Any, Literal
 
 from ..errors import OutputError, SourceError
 from ..files import written_aside
-from ..mixing import Stems
+from ..mixing import Alignment, Mixer, Stems
+from ..mixing.literal import LiteralMixer
 from ..progress import Progress, no_progress
+from ..recipe.parsing import normalize_split
 from ..subset import Subset, as_subset
 from ..workers import map_in_processes
 from .containers import CONTAINERS
 from .encoding import Encoding
 from .plan import PlannedShard, Shard, iterate_shards
-from .samples import Skipped, check_roots, open_mixer
+from .samples import Skipped, check_roots
 from .shard import ShardWriter
 from .target import ShardRecord, Target, parse_folder
 
@@ -43,6 +45,7 @@ class Export:
         clipped_mixtures, clipped_samples: how many mixtures had samples beyond full scale, and how many samples.
         skipped: the mixtures that could not be rendered.
         others: shards that were written before into the same folders, and hold other mixtures.
+        damaged: how many shards `verify` found that had not the bytes that were written.
     """
 
     folder: Path
@@ -54,6 +57,7 @@ class Export:
     clipped_samples: int = 0
     skipped: tuple[Skipped, ...] = ()
     others: tuple[str, ...] = ()
+    damaged: int = 0
 
 
 def write_mixtures(
@@ -65,12 +69,15 @@ def write_mixtures(
     subtype: Literal["PCM_16", "PCM_24", "FLOAT"] = "PCM_16",
     stems: Stems = "scaled",
     sampling_rate: int | None = None,
+    alignment: Alignment = "authors",
     dataset_paths: Any = None,
     prepared: Any = None,
     mixtures_per_shard: int = MIXTURES_PER_SHARD,
     num_workers: int = 1,
     on_error: Literal["skip", "raise"] = "skip",
+    like_authors: bool = False,
     overwrite: bool = False,
+    verify: bool = False,
     dry_run: bool = False,
     progress: Progress = no_progress,
 ) -> Export:
@@ -88,13 +95,18 @@ def write_mixtures(
         subtype: "PCM_16", "PCM_24" or, of WAV, "FLOAT". PCM is rounded; what is beyond full scale is clipped.
         stems: "scaled", so that they sum to the mixture, or "unscaled", as the authors render them.
         sampling_rate: rate in Hz to render at; None for the recipes'.
-        dataset_paths: where the corpora are; by default where the latest ``load_dataset("hive", ...)`` was told.
-        prepared: prepared sources; likewise.
+        alignment: at another rate than the metadata's, as for `Mixer`.
+        dataset_paths: where the corpora are, as `load_dataset` takes it.
+        prepared: prepared sources, as for `Mixer`.
         mixtures_per_shard: how many.
         num_workers: processes that render; with several, the calling script needs ``if __name__ == "__main__":``.
         on_error: "skip" leaves out mixtures that cannot be rendered, and lists them in ``skipped.csv``; the next run
             tries them again. "raise" ends at the first.
+        like_authors: byte for byte what the authors' own script writes: float64, stems unscaled, WAV rounded down,
+            folders ``val`` for "validation", and their JSON, without the recipe. It takes four times as long.
         overwrite: whether shards that are there and were made of other recipes may be replaced.
+        verify: compare the shards that are there with what was written, by a hash of their bytes, and make those again
+            that differ.
         dry_run: only tell what would be written.
         progress: told how far it is.
 
@@ -124,15 +136,26 @@ def write_mixtures(
         raise ValueError(f"on_error must be 'skip' or 'raise', not {on_error!r}")
     if mixtures_per_shard < 1 or num_workers < 1:
         raise ValueError(f"mixtures_per_shard and num_workers must be at least 1: {mixtures_per_shard}, {num_workers}")
-    encoding = Encoding(audio, subtype)
-    mixer = open_mixer(dataset_paths, prepared, sampling_rate, stems)
+    encoding = Encoding(audio, subtype, is_rounded=not like_authors)
+    if like_authors:
+        if (audio, subtype, sampling_rate, prepared or None) != ("wav", "PCM_16", None, None) or to == "parquet":
+            raise ValueError(
+                "like_authors is 16-bit WAV in tars or folders, at the metadata's rate and from originals: leave "
+                "audio=, subtype=, sampling_rate= and prepared= out"
+            )
+        stems = "unscaled"
+    mixer = (
+        LiteralMixer(dataset_paths) if like_authors else Mixer(dataset_paths, sampling_rate, stems, prepared, alignment)
+    )
     options = {
         "to": to,
         "audio": audio,
         "subtype": subtype,
         "stems": stems,
         "sampling_rate": sampling_rate,
+        "alignment": alignment,
         "mixtures_per_shard": mixtures_per_shard,
+        "like_authors": like_authors,
     }
     target = Target(parse_folder(folder), options)
     target.check()
@@ -140,11 +163,11 @@ def write_mixtures(
         check_roots(mixer)
     run = _Run(
         as_subset(mixtures),
-        ShardWriter(target, mixer, encoding, CONTAINERS[to], on_error == "skip"),
+        ShardWriter(target, mixer, encoding, CONTAINERS[to], on_error == "skip", like_authors),
         mixtures_per_shard,
         progress,
     )
-    run.plan(overwrite)
+    run.plan(overwrite, verify)
     if dry_run:
         return run.expected()
     with target.opened():
@@ -165,8 +188,10 @@ class _Run:
     #: What was there before this run, and what is there now.
     before: dict[str, ShardRecord] = field(default_factory=dict)
     records: dict[str, ShardRecord] = field(default_factory=dict)
+    #: What was there, and had other bytes than were written.
+    damaged: list[str] = field(default_factory=list)
 
-    def plan(self, overwrite: bool) -> None:
+    def plan(self, overwrite: bool, verify: bool) -> None:
         """Find out what the shards will be, and which are there."""
         replaced = []
         with self.progress("planning", "mixtures", None) as advance:
@@ -174,7 +199,9 @@ class _Run:
                 planned = self.writer.plan(shard)
                 self.planned[planned.name] = planned
                 record = self.writer.target.find(planned)
-                if record is not None:
+                if record is not None and verify and not self.writer.target.is_intact(record):
+                    self.damaged.append(planned.name)
+                elif record is not None:
                     self.before[planned.name] = record
                 else:
                     other = self.writer.target.find_other(planned)
@@ -192,6 +219,8 @@ class _Run:
     def write(self, num_workers: int) -> None:
         """Write the shards that are not there, and those that lack mixtures which can be rendered now."""
         target = self.writer.target
+        for name in self.damaged:
+            target.forget(name)
         todo = {name for name in self.planned if name not in self.before or self.before[name].skipped}
         missing = sum(planned.num_bytes for name, planned in self.planned.items() if name not in self.before)
         free = shutil.disk_usage(target.folder).free
@@ -247,6 +276,7 @@ class _Run:
             clipped_samples=sum(record.clipped_samples for record in records),
             skipped=tuple(skipped for record in records for skipped in _skipped_of(record)),
             others=tuple(self.writer.target.list_others(set(self.planned))),
+            damaged=len(self.damaged),
         )
 
     def expected(self) -> Export:
@@ -258,6 +288,7 @@ class _Run:
             shards=len(self.planned),
             kept=len(self.before),
             num_bytes=sum(planned.num_bytes for planned in todo),
+            damaged=len(self.damaged),
         )
 
     def _iterate_shards(self) -> Iterator[Shard]:
@@ -265,5 +296,5 @@ class _Run:
 
 
 def _skipped_of(record: ShardRecord) -> list[Skipped]:
-    split = record.name.partition("/")[0]
+    split = normalize_split(record.name.partition("/")[0])
     return [Skipped(split, mix_id, reason) for mix_id, reason in record.skipped]

@@ -5,9 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from hive_datasets import Subset, load_dataset, read_recipes, write_package
+from hive_datasets import Subset, list_corpora, load_dataset, read_recipes, write_package
 from hive_datasets.errors import MetadataUnavailableError, OutputError, RecipeError
 from hive_datasets.export import package
+from hive_datasets.export.card import check_licence
 from hive_datasets.recipe import reading
 
 
@@ -69,6 +70,25 @@ def test_the_card_and_nothing_else(metadata, tmp_path):
     assert text.startswith("\n# Mine\n")
     assert 'data_dir="hf://datasets/me/mine"' in text
     assert "64 mixtures" in text
+
+
+def test_licences_are_the_hubs(metadata, tmp_path):
+    with pytest.raises(ValueError, match=r"'CC BY 4\.0' is none of the Hub's licences\. Nearest: cc-by-4\.0"):
+        write_package(metadata, tmp_path / "out", licence="CC BY 4.0")
+    with pytest.raises(ValueError, match="licence_name and licence_link are for licence='other', not 'mit'"):
+        write_package(metadata, tmp_path / "out", licence="mit", licence_name="x")
+    assert not (tmp_path / "out").exists()
+    write_package(metadata, tmp_path / "out")
+    header = yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---\n")[1])
+    assert header["license_link"] == "LICENSE.md" and (tmp_path / "out" / "LICENSE.md").exists()
+    write_package(metadata, tmp_path / "mine", licence_name="my-terms", licence_link="https://example.org/terms")
+    header = yaml.safe_load((tmp_path / "mine" / "README.md").read_text().split("---\n")[1])
+    assert header["license"] == "other" and header["license_name"] == "my-terms"
+    assert header["license_link"] == "https://example.org/terms" and not (tmp_path / "mine" / "LICENSE.md").exists()
+
+
+def test_every_licence_of_the_registry_is_the_hubs():
+    assert all(check_licence(corpus.licence_id) for corpus in list_corpora())
 
 
 def test_the_card_says_what_was_chosen(metadata, demo, tmp_path):

@@ -326,3 +326,27 @@ def test_a_last_shard_that_cannot_grow_without_loss(mini, copy, corpora, tmp_pat
             assert [(each.mix_id, each.reason) for each in result.skipped] == [
                 (recipes[3].mix_id, "its shard stays, of which less can be rendered than before")
             ]
+
+
+@pytest.mark.parametrize("to", ["tar", "folder", "parquet"])
+def test_bytes_that_changed_are_found_when_asked_for(metadata, corpora, tmp_path, to):
+    """Where the size is as it was, nothing else tells."""
+    options = {"to": to, "dataset_paths": corpora}
+    write_mixtures(metadata, tmp_path / "out", **options)
+    written = everything_in(tmp_path / "out")
+    assert write_mixtures(metadata, tmp_path / "out", verify=True, **options).damaged == 0
+    victim = next(file for file in sorted((tmp_path / "out" / "train").rglob("*")) if file.is_file())
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 4
+    victim.write_bytes(data)
+    assert write_mixtures(metadata, tmp_path / "out", **options).kept == 12
+    dry = write_mixtures(metadata, tmp_path / "out", verify=True, dry_run=True, **options)
+    assert (dry.damaged, dry.kept) == (1, 11) and victim.read_bytes() == data
+    mended = write_mixtures(metadata, tmp_path / "out", verify=True, **options)
+    assert (mended.damaged, mended.kept, mended.mixtures) == (1, 11, 64)
+    assert everything_in(tmp_path / "out") == written
+
+
+def everything_in(folder):
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != "lock")
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
