@@ -8,7 +8,9 @@ import ipaddress
 import json
 import re
 import socket
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any, cast
@@ -19,7 +21,6 @@ import numpy.typing as npt
 
 from ..errors import HiveError
 from ..export.encoding import Encoding
-from ..export.samples import render_mixture
 from ..mixing import Mixer, RenderedMixture
 from ..pictures import draw_signal, loudest_of
 from .collection import Collection, describe_recipe
@@ -47,17 +48,53 @@ class BrowseServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    #: Of others, those that a browser opened are kept waiting; more are turned away, before descriptors run out.
+    max_connections = 64
 
     def __init__(
         self, collection: Collection, mixer: Mixer, host: str = "127.0.0.1", port: int = 0, note: str = ""
     ) -> None:
         self.collection, self.mixer, self.note = collection, mixer, note
         self._lock = threading.Lock()
+        self._free = threading.Semaphore(self.max_connections)
         self._render = functools.lru_cache(_KEPT_MIXTURES)(self._render_anew)
         if ":" in host:
             self.address_family = socket.AF_INET6
         super().__init__((host, port), _Handler)
         self.is_local = ipaddress.ip_address(str(self.server_address[0])).is_loopback
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """As `socketserver` has it; where there are no descriptors, not again at once."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(0.1)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """As `socketserver` has it, up to a number of connections."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        with contextlib.suppress(OSError):
+            request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """As `socketserver` has it."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def explain(self, error: HiveError) -> str:
+        """An error as a page may show it: to others, without where the files of this machine are."""
+        if self.is_local:
+            return str(error)
+        print(error, file=sys.stderr, flush=True)
+        mix_id, source_id = (getattr(error, name, None) for name in ("mix_id", "source_id"))
+        what = f"mixture {mix_id}" + (f", source {source_id}" if source_id else "") if mix_id else "it"
+        return f"{what} cannot be rendered ({type(error).__name__}); whoever started this server is told why"
 
     @property
     def url(self) -> str:
@@ -96,12 +133,14 @@ class BrowseServer(ThreadingHTTPServer):
         }
 
     def _render_anew(self, row: int) -> tuple[RenderedMixture, float]:
-        rendered = render_mixture(self.collection.recipe(row), self.mixer)
+        rendered = self.mixer(self.collection.recipe(row))
         return rendered, loudest_of(rendered["mix"])
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    #: Seconds after which a connection on which nothing is asked for is closed.
+    timeout = 30
 
     @property
     def _browse(self) -> BrowseServer:
@@ -125,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (IndexError, ValueError) as error:
             self._send_error(404, str(error))
         except HiveError as error:
-            self._send_error(500, str(error))
+            self._send_error(500, self._browse.explain(error))
         except (MemoryError, OverflowError) as error:
             self._send_error(500, f"it cannot be rendered: {type(error).__name__}: {error}")
         except (BrokenPipeError, ConnectionResetError):  # a player has heard enough

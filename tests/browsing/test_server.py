@@ -1,3 +1,4 @@
+import contextlib
 import http.client
 import io
 import json
@@ -10,6 +11,7 @@ import soundfile
 
 from hive_datasets import Mixer, Subset
 from hive_datasets.browsing import BrowseServer, Collection
+from hive_datasets.browsing.server import _Handler
 
 pytest.importorskip("matplotlib")
 
@@ -144,7 +146,7 @@ def test_samples_that_are_no_numbers_are_not_sent(serve, get, copy, shared):
     for name in ("mix.wav", "mix.png", "s1.wav"):
         status, _, body = get(f"/0/{name}", server=server)
         assert status == 500
-        assert "are not numbers" in json.loads(body)["error"]
+        assert "samples that are NaN" in json.loads(body)["error"]
 
 
 def test_only_this_machine_is_answered(get, serve, corpora):
@@ -186,3 +188,33 @@ def test_addresses_that_are_none(serve, corpora):
     with socket.create_connection(server.server_address[:2], timeout=60) as connection:
         connection.sendall(b"GET http://[ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert connection.makefile("rb").read().startswith(b"HTTP/1.1 404 ")
+
+
+def test_connections_that_ask_nothing_are_closed_and_too_many_turned_away(serve, corpora, monkeypatch):
+    monkeypatch.setattr(BrowseServer, "max_connections", 3)
+    monkeypatch.setattr(_Handler, "timeout", 0.3)
+    server = serve(Mixer(corpora))
+    silent = [socket.create_connection(server.server_address[:2], timeout=10) for _ in range(3)]
+    for connection in silent:  # so that each has its thread
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+    refused = socket.create_connection(server.server_address[:2], timeout=10)
+    assert refused.recv(100).startswith(b"HTTP/1.1 503")
+    assert all(connection.recv(100) == b"" for connection in silent)
+    with contextlib.closing(http.client.HTTPConnection(*server.server_address[:2], timeout=10)) as connection:
+        connection.request("GET", "/facets")
+        assert connection.getresponse().status == 200
+    for connection in [*silent, refused]:
+        connection.close()
+
+
+def test_others_are_not_told_where_files_are(serve, copy, mini, capsys):
+    (copy / mini[0].sources[0].path).unlink()
+    row = 0
+    for host, is_told in (("127.0.0.1", True), ("0.0.0.0", False)):
+        server = serve(Mixer(copy), host=host)
+        row = next(r for r in range(64) if server.collection.recipe(r) == mini[0])
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.server_port)) as connection:
+            connection.request("GET", f"/{row}/mix.wav")
+            said = json.loads(connection.getresponse().read())["error"]
+        assert (str(copy) in said) is is_told and mini[0].mix_id in said
+    assert str(copy) in capsys.readouterr().err
