@@ -12,7 +12,7 @@ import datasets
 
 from . import curation, metadata, mixing, rendering, scale, statistics, verification
 from .corpus import make_corpus, make_prepared, make_tars
-from .ways import Corpus
+from .ways import WAYS_AT_OTHER_RATE, Corpus
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -41,6 +41,7 @@ if __name__ == "__main__":
     generated = add_renditions("generated corpus", options.folder, corpus / "sources", corpus / "metadata")
     if options.only in (None, "mixing"):
         mixing.measure(generated)
+        mixing.measure(generated, WAYS_AT_OTHER_RATE)
         if SHARED.is_dir():
             mixing.measure(add_renditions("mini", options.folder, SHARED / "corpora", SHARED / "mini" / "hub"))
     if options.only in (None, "scale"):

@@ -19,6 +19,8 @@ import numpy as np
 Render = Callable[[], Iterable[Any]]
 #: Mixtures of a batch, where there are batches.
 BATCH = 16
+#: A rate in Hz that is not the metadata's.
+OTHER_RATE = 32000
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,15 @@ def mixer(corpus: Corpus, prepared: bool = False) -> Render:
 
     recipes = list(read_recipes(corpus.metadata / "train"))
     render = Mixer(corpus.sources, prepared=corpus.prepared if prepared else False)
+    return lambda: map(render, recipes)
+
+
+def other_rate(corpus: Corpus, alignment: Any, prepared: bool = False) -> Render:
+    from hive_datasets import Mixer, read_recipes
+
+    recipes = list(read_recipes(corpus.metadata / "train"))
+    where = corpus.prepared if prepared else False
+    render = Mixer(corpus.sources, OTHER_RATE, prepared=where, alignment=alignment)
     return lambda: map(render, recipes)
 
 
@@ -227,4 +238,10 @@ WAYS: dict[str, Callable[[Corpus], Render]] = {
     "prepared: recipes by 2 workers, rendered here": recipe_loader,
     "floor: DataLoader of 2 workers, the same arrays": writing_loader,
     "floor: writing the arrays": writing,
+}
+#: Mixtures of another rate.
+WAYS_AT_OTHER_RATE: dict[str, Callable[[Corpus], Render]] = {
+    "at 32 kHz: Mixer, alignment own": functools.partial(other_rate, alignment="own"),
+    "at 32 kHz: Mixer": functools.partial(other_rate, alignment="authors"),
+    "at 32 kHz: Mixer, prepared at 44.1 kHz": functools.partial(other_rate, alignment="authors", prepared=True),
 }

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 pytest.importorskip("webdataset")
 
 from benchmarks.corpus import make_prepared, make_tars
-from benchmarks.ways import WAYS, Corpus
+from benchmarks.ways import WAYS, WAYS_AT_OTHER_RATE, Corpus
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,11 @@ def test_way(corpus, way):
     # lhotse resamples otherwise, and workers may begin with another shard
     if "workers" not in way:
         assert np.corrcoef(found, wanted)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("way", WAYS_AT_OTHER_RATE)
+def test_way_at_another_rate(corpus, way):
+    assert mix_of(next(iter(WAYS_AT_OTHER_RATE[way](corpus)()))).shape == (128_000,)
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way.startswith("floor")])

@@ -36,6 +36,12 @@ def test_block(name, demo, tmp_path, subprocess_environment):
         pytest.importorskip("torch")
     prepare_sources(demo / "metadata", tmp_path / "prepared", dataset_paths=demo / "sources")
     code = f"import hive_datasets\nfrom datasets import load_dataset\n{BLOCKS[name]}"
+    for root, corpus in {
+        "s3://bucket/AudioSet": "AudioSet",
+        "/data/BBC.zip": "BBC_Sound_Effects",
+        "/data/ESC-50-master": "ESC-50-master",
+    }.items():
+        code = code.replace(root, str(demo / "sources" / corpus))
     code = code.replace("/data/hive-44k", str(tmp_path / "prepared")).replace("/data/hive", str(demo / "sources"))
     if "batches =" in code:
         code += "\nassert sum(len(batch['mix']) for batch in batches) == 24"
