@@ -52,6 +52,17 @@ def test_streaming_from_the_hub(shared, corpora, run):
         assert all(ranges)  # read by range, not downloaded
 
 
+def test_what_datasets_tells_of_the_hub_s(shared, run):
+    code = """
+        import json, datasets, hive_datasets
+        print(json.dumps({name: list(info.splits) for name, info in datasets.get_dataset_infos("hive").items()}))
+    """
+    with HubServer(REPOSITORY, shared / "mini" / "hub") as server:
+        told = run(code, server.url)
+    assert set(told) == {"default", "2mix", "3mix", "4mix", "5mix", "demo"}
+    assert all(splits == ["train", "validation", "test"] for splits in told.values())
+
+
 def test_a_revision_and_an_hf_url(shared, corpora, run):
     with HubServer(REPOSITORY, shared / "mini" / "hub") as server:
         for options in (
