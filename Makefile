@@ -10,7 +10,7 @@ demo: .venv/demo.installed
 
 test: system .venv/dev.installed .venv/datasets-4.0/installed .venv/datasets-3.6/installed
 	.venv/datasets-3.6/bin/python -m pytest -W default tests/loading_scripts
-	.venv/datasets-4.0/bin/python -m pytest -W default tests/curation tests/export/test_datasets.py tests/export/test_package.py tests/export/test_preview.py tests/mixing/test_origins.py tests/prepared/test_store.py tests/rendering/test_batch.py tests/test_availability.py tests/test_builder.py tests/test_features.py tests/test_hub.py tests/test_skipping.py
+	.venv/datasets-4.0/bin/python -m pytest -W default tests/curation tests/dataset tests/export/test_datasets.py tests/export/test_package.py tests/export/test_preview.py tests/mixing/test_origins.py tests/prepared/test_store.py tests/rendering/test_batch.py
 	.venv/bin/python -m pytest
 
 lint: .venv/dev.installed

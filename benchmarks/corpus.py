@@ -18,10 +18,10 @@ import soundfile
 
 from hive_datasets import Subset, prepare_sources
 from hive_datasets.demo import sounds
-from hive_datasets.files import written_aside
 from hive_datasets.recipe import Recipe, Source, read_recipes
 from hive_datasets.recipe.tables import table_from_recipes
 from hive_datasets.recipe.writing import ParquetFileWriter, write_recipes
+from hive_datasets.utils.files import written_aside
 from tests.reference import Signal, render_mixture
 
 _TARGET_SECONDS = 4.0

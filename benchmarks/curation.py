@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from hive_datasets.curation import Chunk
-from hive_datasets.files import written_aside
+from hive_datasets.utils.files import written_aside
 
 from .metadata import run_apart
 

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hive_datasets.files import written_aside
 from hive_datasets.recipe import Recipe, read_recipes
 from hive_datasets.recipe.schema import HUB_SCHEMA, SOURCE_FIELDS
+from hive_datasets.utils.files import written_aside
 
 # the peak of a process' own memory in MB (getrusage would count its parent's)
 _PEAK = """

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hive_datasets.files import written_aside
 from hive_datasets.recipe.schema import HUB_SCHEMA
+from hive_datasets.utils.files import written_aside
 
 from .metadata import make_metadata, run_apart
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from hive_datasets.files import written_aside
 from hive_datasets.recipe.schema import HUB_SCHEMA, SOURCE_FIELDS
+from hive_datasets.utils.files import written_aside
 
 from .metadata import run_apart
 

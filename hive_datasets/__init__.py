@@ -12,6 +12,7 @@ from datasets import load_dataset
 
 from . import errors
 from ._version import __version__
+from .dataset import Mixture, Subset, register_hive, register_mixture, skip_unreadable
 from .demo import demo_folder
 from .errors import (
     AmbiguousSourceError,
@@ -48,18 +49,14 @@ from .export import (
     write_package,
     write_preview,
 )
-from .features import Mixture, register_mixture
-from .loading import register_hive
 from .mixing import Mixer
 from .ontology import Ontology
 from .preparation import prepare_sources
 from .prepared import PreparedSources
 from .recipe import Recipe, Source, parse_recipe, read_recipes
 from .rendering import RenderMixtures
-from .skipping import skip_unreadable
 from .sources import Corpus, find_corpus, list_corpora
 from .statistics import Statistics, compute_statistics
-from .subset import Subset
 from .verification import verify_sources
 
 __all__ = [

@@ -15,8 +15,8 @@ from typing import Any
 import soundfile
 
 from ..errors import BackendError
-from ..files import cache_folder
-from ..threads import call_in_threads
+from ..utils.files import cache_folder
+from ..utils.threads import call_in_threads
 from .answers import AnswerCache, key_of
 from .extras import import_extra
 from .protocols import Answer, Clip, Question

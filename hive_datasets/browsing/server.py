@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ..errors import HiveError
 from ..export.encoding import Encoding
 from ..mixing import Mixer, RenderedMixture
-from ..pictures import draw_signal, loudest_of
+from ..utils.pictures import draw_signal, loudest_of
 from .collection import Collection, describe_recipe
 
 #: Mixtures that stay rendered: those of a page, some 5 MB each.

@@ -12,13 +12,13 @@ from datasets.utils.py_utils import convert_file_size_to_int
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id  # type: ignore[attr-defined]
 
+from ..dataset import Subset
 from ..demo import demo_folder
 from ..errors import describe
 from ..export.card import check_licence
 from ..export.hub import push_folder
 from ..mixing import Alignment, Stems
 from ..sources.servers import DEFAULT_TIMEOUT, TIMEOUT_VARIABLE
-from ..subset import Subset
 
 
 def add_subset(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,8 @@ from ..browsing import BrowseServer, Collection
 from ..errors import HiveError, describe
 from ..export.samples import check_roots
 from ..mixing import Mixer
-from ..pictures import check_pictures
-from ..progress import count_items, no_progress, show_progress
+from ..utils.pictures import check_pictures
+from ..utils.progress import count_items, no_progress, show_progress
 from .arguments import add_rendering, add_subset, parse_port, rendering_of, subset_of
 from .wording import count
 

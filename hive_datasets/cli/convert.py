@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from ..files import remove_leftovers, written_aside
 from ..recipe.reading import JSON_SUFFIXES, PARQUET_SUFFIXES, list_metadata_files, open_parquet, read_tables
 from ..recipe.uniqueness import UniqueIds
 from ..recipe.writing import JsonFileWriter, JsonTreeWriter, ParquetFileWriter, ParquetWriter, write_recipes
+from ..utils.files import remove_leftovers, written_aside
 
 _DESCRIPTION = """\
 Converts metadata between the layout of the Hub (parquet) and that of the authors (JSON).

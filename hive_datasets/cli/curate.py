@@ -17,7 +17,7 @@ from ..curation.page import table_of, write_examples
 from ..curation.records import Records
 from ..curation.run import Curation, run_pipeline
 from ..errors import RecordError, describe
-from ..progress import no_progress, show_progress
+from ..utils.progress import no_progress, show_progress
 from .arguments import parse_positive
 from .wording import count
 

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .. import __version__
+from .._version import __version__
 from ..errors import HiveError, SourceRootError
 from . import browse, convert, curate, package, prepare, preview, render, stats
 from .arguments import use_timeout

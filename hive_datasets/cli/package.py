@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..export.package import ROWS_PER_SHARD, write_package
-from ..progress import no_progress, show_progress
+from ..utils.progress import no_progress, show_progress
 from .arguments import add_push, add_subset, parse_licence, parse_positive, push_if_asked, roots_of, subset_of
 from .wording import count
 

@@ -11,8 +11,8 @@ from typing import Any
 from ..preparation import Preparation, prepare_sources
 from ..preparation.prepare import LACKING_NAME, SHARD_BYTES, Lacking
 from ..prepared.samples import SAMPLE_TYPES
-from ..progress import no_progress, show_progress
 from ..sources import find_corpus
+from ..utils.progress import no_progress, show_progress
 from .arguments import add_subset, parse_positive, parse_rate, parse_size, roots_of, subset_of
 
 _DESCRIPTION = """\

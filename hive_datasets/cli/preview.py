@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..export.preview import MIXTURES_PER_GROUP, write_preview
-from ..progress import no_progress, show_progress
+from ..utils.progress import no_progress, show_progress
 from .arguments import add_push, add_rendering, add_subset, parse_positive, push_if_asked, rendering_of, subset_of
 from .wording import count
 

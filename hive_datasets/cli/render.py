@@ -11,7 +11,7 @@ from typing import Any
 from ..export.containers import CONTAINERS
 from ..export.encoding import SUBTYPES
 from ..export.write import MIXTURES_PER_SHARD, SKIPPED_NAME, Export, write_mixtures
-from ..progress import no_progress, show_progress
+from ..utils.progress import no_progress, show_progress
 from .arguments import add_rendering, add_subset, parse_positive, rendering_of, subset_of
 from .wording import count
 

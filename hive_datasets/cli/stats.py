@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, describe
-from ..files import written_aside
-from ..progress import no_progress, show_progress
 from ..statistics import Statistics, compute_statistics
 from ..statistics.report import draw_statistics, find_matplotlib, format_statistics
+from ..utils.files import written_aside
+from ..utils.progress import no_progress, show_progress
 from .arguments import add_subset, parse_file, parse_positive, roots_of, subset_of
 
 _DESCRIPTION = """\

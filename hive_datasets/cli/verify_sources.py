@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .. import __version__
+from .._version import __version__
 from ..errors import HiveError, SourceRootError
-from ..progress import no_progress, show_progress
+from ..utils.progress import no_progress, show_progress
 from ..verification.checks import LEVELS
 from ..verification.page import write_page
 from ..verification.report import REPORT_SUFFIXES, format_report, write_findings, write_usable_mixtures

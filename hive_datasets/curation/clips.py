@@ -27,8 +27,8 @@ from ..errors import (
     describe,
 )
 from ..export.encoding import Encoding
-from ..interrupts import interrupts_held_back
 from ..mixing.reading import open_file, to_mono
+from ..utils.interrupts import interrupts_held_back
 
 Samples = npt.NDArray[np.float32]
 #: The columns that say which seconds of a record's audio are meant, as in Hive's recipes; without them, all.

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from ..errors import HiveError, SourceError
 from ..export.encoding import Encoding
-from ..files import written_aside
-from ..pictures import check_pictures, draw_signal, loudest_of
+from ..utils.files import written_aside
+from ..utils.pictures import check_pictures, draw_signal, loudest_of
 from .clips import END, START, open_audio, read_clip
 from .pipeline import DETAIL, DROPPED_BY, PROVENANCE, REASON
 from .run import KEPT, REJECTS, Curation

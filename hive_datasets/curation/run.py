@@ -28,11 +28,11 @@ import pyarrow.parquet as pq
 import xxhash
 from datasets import Features, Sequence, Value
 
-from .. import __version__
+from .._version import __version__
 from ..errors import OutputError, RecordError, describe
-from ..files import locked, remove_leftovers, written_aside
-from ..progress import Progress, no_progress
-from ..workers import map_in_processes
+from ..utils.files import locked, remove_leftovers, written_aside
+from ..utils.progress import Progress, no_progress
+from ..utils.workers import map_in_processes
 from .pipeline import DROPPED_BY, CurationPipeline, StepCount
 from .records import Records, decoding, iterate_records, read_records
 from .steps import Record, batch_of

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from ..files import cache_folder, written_aside
 from ..mixing import Mixer
 from ..recipe import Recipe, Source
 from ..recipe.tables import table_from_recipes
 from ..recipe.writing import ParquetWriter, write_recipes
+from ..utils.files import cache_folder, written_aside
 from . import sounds
 
 _RATE = 44100  # of the mixtures, in Hz

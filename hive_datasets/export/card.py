@@ -19,11 +19,11 @@ from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
+from ..dataset import Subset
 from ..demo import demo_folder
 from ..sources import Corpus, list_corpora
 from ..statistics import Statistics
 from ..statistics.report import describe_lengths
-from ..subset import Subset
 
 #: The Hub's word for licences that it does not list; and the file that says which they are.
 OTHER, LICENCE_FILE = "other", "LICENSE.md"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Audio, Dataset, Features, IterableDataset, Sequence
 
-from ..features import Mixture
+from ..dataset import Mixture
 from ..recipe import RECIPE_SCHEMA, parse_recipe
 from .encoding import Encoding
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import soundfile
 
 from ..errors import OutputError
-from ..interrupts import interrupts_held_back
+from ..utils.interrupts import interrupts_held_back
 
 #: What may be written: names of `soundfile`, by format.
 SUBTYPES = {"wav": ("PCM_16", "PCM_24", "FLOAT"), "flac": ("PCM_16", "PCM_24"), "mp3": ("MPEG_LAYER_III",)}

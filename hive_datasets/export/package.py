@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Features
 
+from ..dataset import Subset, as_subset
 from ..errors import RecipeError
 from ..mixing import Mixer
-from ..progress import Progress, count_items, no_progress
 from ..recipe.schema import HUB_SCHEMA
 from ..recipe.writing import ParquetFileWriter
 from ..statistics.counting import Statistics, StatisticsCounter
-from ..subset import Subset, as_subset
+from ..utils.progress import Progress, count_items, no_progress
 from .card import OTHER, Card, SplitFiles, check_licence, describe_choice, is_of_demo, write_card
 from .target import check_empty, new_folder, parse_folder
 

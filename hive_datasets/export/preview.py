@@ -12,16 +12,16 @@ from typing import Any, Literal
 
 from datasets import Audio, Features, Image
 
+from ..dataset import Subset, as_subset
 from ..errors import SourceError, SourceRootError
 from ..mixing import Alignment, Mixer
-from ..pictures import draw_strips
-from ..progress import Progress, no_progress
 from ..recipe import Recipe
 from ..recipe.tables import table_from_recipes
 from ..sources import Corpus
 from ..statistics.counting import Statistics, StatisticsCounter
-from ..subset import Subset, as_subset
-from ..threads import map_in_threads
+from ..utils.pictures import draw_strips
+from ..utils.progress import Progress, no_progress
+from ..utils.threads import map_in_threads
 from .card import Card, SplitFiles, describe_choice, find_corpora, is_of_demo, write_card
 from .choice import Choice
 from .columns import group_rows, mixture_columns, mixture_row, write_parquet

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import HiveError, OutputError, describe
-from ..files import written_aside
 from ..mixing import Mixer
 from ..recipe import Recipe
 from ..recipe.tables import recipes_from_table
+from ..utils.files import written_aside
 from .containers import Container
 from .encoding import Encoding
 from .plan import PlannedShard, Shard

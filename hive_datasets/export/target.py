@@ -19,7 +19,7 @@ from typing import Any
 import xxhash
 
 from ..errors import HiveError, OutputError, describe
-from ..files import UNFINISHED, locked, remove_leftovers, written_aside
+from ..utils.files import UNFINISHED, locked, remove_leftovers, written_aside
 from .plan import PlannedShard
 
 #: Hidden, so that whoever lists the shards does not see it.

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..dataset import Subset, as_subset
 from ..errors import OutputError, SourceError
-from ..files import written_aside
 from ..mixing import Alignment, Mixer, Stems
 from ..mixing.literal import LiteralMixer
-from ..progress import Progress, no_progress
 from ..recipe.parsing import normalize_split
-from ..subset import Subset, as_subset
-from ..workers import map_in_processes
+from ..utils.files import written_aside
+from ..utils.progress import Progress, no_progress
+from ..utils.workers import map_in_processes
 from .containers import CONTAINERS
 from .encoding import Encoding
 from .plan import PlannedShard, Shard, iterate_shards

@@ -22,11 +22,11 @@ from ..errors import (
     SourceNotFoundError,
     TruncatedSourceError,
 )
-from ..interrupts import interrupts_held_back
 from ..recipe import Source
 from ..recipe.schema import MAX_GAIN
 from ..sources.catalogue import LocatedSource
 from ..sources.ranges import RangeFile
+from ..utils.interrupts import interrupts_held_back
 from .flac import read_flac
 from .ogg import find_damage
 from .planning import Excerpt, Header, OutOfRangeError, plan_samples

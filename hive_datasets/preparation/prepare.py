@@ -19,22 +19,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ..dataset import Subset, as_subset
 from ..errors import (
     PreparedSourcesError,
     SourceError,
     SourceRootError,
 )
-from ..files import written_aside
 from ..mixing import Mixer
 from ..mixing.reading import read_frames
 from ..prepared import PreparedSources, samples
 from ..prepared.samples import SAMPLE_TYPES, SampleType
 from ..prepared.shards import PreparedClip
-from ..progress import Progress, count_items, no_progress
 from ..sources import Roots, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource
-from ..subset import Subset, as_subset
-from ..threads import map_in_threads
+from ..utils.files import written_aside
+from ..utils.progress import Progress, count_items, no_progress
+from ..utils.threads import map_in_threads
 from .clips import Clip, collect_clips, iterate_clips
 from .coarse import CoarseClips
 from .target import Target

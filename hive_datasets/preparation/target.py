@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import HiveError, PreparedSourcesError, PreparedSourcesWarning, describe
-from ..files import locked, remove_leftovers, written_aside
 from ..prepared import PreparedSources
 from ..prepared.index import NAME, ClipIndex, write_index
 from ..prepared.samples import SampleType
 from ..prepared.shards import DamagedShardError, PreparedClip, Shard, read_shard, write_shard
+from ..utils.files import locked, remove_leftovers, written_aside
 
 
 class Target:

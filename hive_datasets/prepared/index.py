@@ -18,8 +18,8 @@ import pyarrow as pa
 import xxhash
 
 from ..errors import PreparedSourcesError
-from ..files import written_aside
 from ..utils.checksums import checksum_of
+from ..utils.files import written_aside
 from .samples import PAGE, SampleType
 from .shards import LAYOUT, METADATA_KEY, Shard
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from ..fused import find_fused_scale
+from .fused import find_fused_scale
 
 #: How samples may be stored.
 SampleType = Literal["int16", "float16", "float32"]

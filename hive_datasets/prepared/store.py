@@ -25,11 +25,11 @@ from ..errors import (
     SourceUnreachableError,
     describe,
 )
-from ..files import cache_folder, written_aside
 from ..recipe import Source
 from ..recipe.tables import crop_samples
 from ..sources.ranges import RemoteBytes, version_of
 from ..sources.servers import ask
+from ..utils.files import cache_folder, written_aside
 from .index import KEY, NAME, ClipIndex, Entry
 from .precision import STEP, Contribution, find_coarse
 from .samples import BLOCK, PAGE, Signal, Stored, checksums, decode

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..files import written_aside
 from ..utils.checksums import checksum_of
+from ..utils.files import written_aside
 from .variants import loose_key, loose_keys
 
 #: Of the file; another number for every change of it, so that no file of another layout is read.

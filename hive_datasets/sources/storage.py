@@ -11,7 +11,7 @@ from typing import IO, Protocol
 from filelock import FileLock
 
 from ..errors import HiveError, SourceRootError, describe
-from ..files import cache_folder
+from ..utils.files import cache_folder
 from .archives import ARCHIVE_SUFFIXES, TarStorage, ZipStorage, explain_archive
 from .folders import FolderStorage
 from .index import Extent, Index, Scan, write_index

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ..dataset import Subset, as_subset
 from ..mixing import Mixer
-from ..progress import Progress, count_items, no_progress
 from ..recipe.tables import labels_of, prefixes_of
 from ..sources.corpora import title_of
-from ..subset import Subset, as_subset
+from ..utils.progress import Progress, count_items, no_progress
 
 #: Rows counted at once.
 _BATCH_ROWS = 1 << 16

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from ..files import written_aside
+from ..utils.files import written_aside
 from .report import describe_mixtures, describe_scope, format_share
 from .result import CorpusSummary, Verification
 

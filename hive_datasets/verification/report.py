@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..files import written_aside
+from ..utils.files import written_aside
 from .result import Finding, MixtureCoverage, Verification
 
 REPORT_SUFFIXES = (".jsonl", ".csv", ".parquet")

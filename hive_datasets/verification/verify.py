@@ -19,11 +19,11 @@ from ..errors import (
     SourceRootError,
     SourceUnreachableError,
 )
-from ..metadata_files import read_metadata
-from ..progress import Progress, count_items, no_progress
+from ..recipe.metadata_files import read_metadata
 from ..sources import Roots, find_corpus, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource, OpenRoot, describe_rules
-from ..threads import call_in_threads
+from ..utils.progress import Progress, count_items, no_progress
+from ..utils.threads import call_in_threads
 from .advice import advise
 from .checks import LEVELS, check_frames, check_header, is_too_short
 from .memory import Memory, Seen

@@ -7,8 +7,8 @@ that it needs is ``pip install hive-datasets``. From ``datasets`` 4.0 on, import
 script out of a dataset repository on the Hub: there it breaks loading for everyone else.
 """
 
-import hive_datasets.builder
+import hive_datasets.dataset.builder
 
 
-class Hive(hive_datasets.builder.Hive):
+class Hive(hive_datasets.dataset.builder.Hive):
     """Hive, rendered on the fly from its metadata."""

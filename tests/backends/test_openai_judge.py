@@ -326,7 +326,7 @@ def test_servers_have_answers_of_their_own(tmp_path):
 
 
 def test_ctrl_c_does_not_wait_for_a_server(monkeypatch):
-    monkeypatch.setattr("hive_datasets.threads._PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("hive_datasets.utils.threads._PATIENCE_SECONDS", 0.2)
     released, asked = threading.Event(), threading.Event()
 
     def hang(request, number):

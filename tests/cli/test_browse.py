@@ -76,7 +76,7 @@ def test_without_roots(shared, served, capsys):
 
 
 def test_without_matplotlib(served, capsys, monkeypatch):
-    from hive_datasets import pictures
+    from hive_datasets.utils import pictures
 
     pictures._palette.cache_clear()
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -98,7 +98,7 @@ def test_killed_in_the_middle(whole, source, tmp_path, workers):
     script = f"""
         import os, signal
         from hive_datasets.curation import run_pipeline
-        from hive_datasets.progress import no_progress
+        from hive_datasets.utils.progress import no_progress
         from tests.curation.test_run import PIPELINE
 
         class Progress:

@@ -346,7 +346,7 @@ def test_what_is_in_the_way(metadata, corpora, tmp_path):
 
 
 def test_without_matplotlib(demo, tmp_path, monkeypatch):
-    from hive_datasets import pictures
+    from hive_datasets.utils import pictures
 
     pictures._palette.cache_clear()
     monkeypatch.setitem(sys.modules, "matplotlib", None)

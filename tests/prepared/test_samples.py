@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hive_datasets.fused import find_fused_scale
+from hive_datasets.prepared.fused import find_fused_scale
 from hive_datasets.prepared.samples import BLOCK, PAGE, checksums, decode, encode, errors_of
 
 #: The way is set for a whole test, not for each example of it.

@@ -23,8 +23,8 @@ from hive_datasets import (
     load_dataset,
     prepare_sources,
 )
-from hive_datasets.files import cache_folder
 from hive_datasets.prepared.store import find_prepared, open_prepared
+from hive_datasets.utils.files import cache_folder
 from tests.file_server import FileServer
 
 STEP = 2.0**-15

@@ -186,7 +186,7 @@ class as_nobody:  # noqa: N801
     def __enter__(self):
         self.user = os.geteuid()
         if self.user == 0:
-            from hive_datasets.files import cache_folder
+            from hive_datasets.utils.files import cache_folder
 
             for folder in [cache_folder("indexes"), *cache_folder("indexes").parents][:-1]:
                 os.chmod(folder, 0o777)

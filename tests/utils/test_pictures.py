@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hive_datasets.pictures import draw_signal, draw_strips, loudest_of, spectrogram, waveform
+from hive_datasets.utils.pictures import draw_signal, draw_strips, loudest_of, spectrogram, waveform
 
 pytest.importorskip("matplotlib")
 SIGNALS = arrays(np.float32, st.integers(0, 3000), elements=st.floats(-2, 2, width=32))

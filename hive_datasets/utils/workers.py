@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from .errors import HiveError
+from ..errors import HiveError
 from .interrupts import interrupts_held_back
 
 Task = TypeVar("Task")

@@ -3,8 +3,8 @@ import signal
 
 import pytest
 
-from hive_datasets import files
-from hive_datasets.files import remove_leftovers, written_aside
+from hive_datasets.utils import files
+from hive_datasets.utils.files import remove_leftovers, written_aside
 
 
 def test_an_error_leaves_what_was_there(tmp_path):

@@ -13,15 +13,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import MetadataUnavailableError, SourceError, SourceRootError, UnreadableSourceWarning
-from .prepared.store import PreparedSources, find_covered
-from .sources import Roots, find_roots
-from .sources.catalogue import Catalogue, LocatedSource
-from .sources.index import Index
-from .verification.checks import Facts
-from .verification.memory import Seen, recall
-from .verification.needs import collect_needs, corpus_of
-from .verification.verify import find_bad_uses, identify
+from ..errors import MetadataUnavailableError, SourceError, SourceRootError, UnreadableSourceWarning
+from ..prepared.store import PreparedSources, find_covered
+from ..sources import Roots, find_roots
+from ..sources.catalogue import Catalogue, LocatedSource
+from ..sources.index import Index
+from ..verification.checks import Facts
+from ..verification.memory import Seen, recall
+from ..verification.needs import collect_needs, corpus_of
+from ..verification.verify import find_bad_uses, identify
 
 #: Columns of the list of usable mixtures that ``hive-verify-sources --write-index`` writes.
 _LIST_COLUMNS = ["split", "mix_id"]

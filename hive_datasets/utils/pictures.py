@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import HiveError
+from ..errors import HiveError
 
 Signal = npt.NDArray[np.float32]
 Levels = npt.NDArray[np.uint8]

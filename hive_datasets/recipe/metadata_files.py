@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from datasets.data_files import SPLIT_KEYWORDS, DataFilesDict, get_data_patterns, sanitize_patterns
 from huggingface_hub import snapshot_download
 
-from .errors import MetadataUnavailableError
-from .recipe.parsing import normalize_split
-from .recipe.reading import METADATA_SUFFIXES, is_metadata_file, read_tables
-from .recipe.uniqueness import UniqueIds
+from ..errors import MetadataUnavailableError
+from .parsing import normalize_split
+from .reading import METADATA_SUFFIXES, is_metadata_file, read_tables
+from .uniqueness import UniqueIds
 
 HUB_REPOSITORY = "ShandaAI/Hive"
 _HUB_PATTERNS = {split: [f"{split}/*.parquet"] for split in ("train", "validation", "test")}

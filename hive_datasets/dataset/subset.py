@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from ..mixing import Mixer
+from ..prepared.store import find_prepared
+from ..recipe import Recipe
+from ..recipe.metadata_files import read_metadata
+from ..recipe.selection import Seen, Selection
+from ..recipe.tables import recipes_from_table
 from .availability import find_availability
-from .metadata_files import read_metadata
-from .mixing import Mixer
-from .prepared.store import find_prepared
-from .recipe import Recipe
-from .recipe.tables import recipes_from_table
-from .selection import Seen, Selection
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from huggingface_hub import cached_assets_path, constants
 
-from .errors import HiveError, describe
+from ..errors import HiveError, describe
 
 #: How the names of folders end in which something is made, and what is in them besides that.
 UNFINISHED, _LIVING, _REPLACED = ".incomplete", ".living", ".replaced"

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from hive_datasets import HiveError
-from hive_datasets.workers import map_in_processes
+from hive_datasets.utils.workers import map_in_processes
 
 
 def square(task, advance):

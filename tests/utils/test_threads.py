@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from hive_datasets import threads
-from hive_datasets.threads import call_in_threads, map_in_threads
+from hive_datasets.utils import threads
+from hive_datasets.utils.threads import call_in_threads, map_in_threads
 
 
 def test_every_item_once_and_handled_here():

@@ -16,11 +16,11 @@ import pyarrow as pa
 from datasets import Audio, Features, Sequence, Value
 from datasets.features.features import register_feature
 
-from .errors import MixtureFeatureWarning, SourceError, SourceRootError, UnreadableSourceWarning
-from .mixing import Alignment, Mixer, Stems
-from .mixing.origins import find_origin, is_known, remember_origin
-from .recipe import RECIPE_SCHEMA, RECIPE_TYPE, Recipe, parse_recipe
-from .recipe.tables import struct_from_rows, struct_from_table, table_from_hub, to_stored
+from ..errors import MixtureFeatureWarning, SourceError, SourceRootError, UnreadableSourceWarning
+from ..mixing import Alignment, Mixer, Stems
+from ..mixing.origins import find_origin, is_known, remember_origin
+from ..recipe import RECIPE_SCHEMA, RECIPE_TYPE, Recipe, parse_recipe
+from ..recipe.tables import struct_from_rows, struct_from_table, table_from_hub, to_stored
 
 #: What happens to a row whose audio cannot be read.
 OnError = Literal["raise", "skip"]

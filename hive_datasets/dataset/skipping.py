@@ -14,7 +14,7 @@ from datasets.iterable_dataset import (
     _BaseExamplesIterable,
 )
 
-from .errors import UnreadableSourceWarning
+from ..errors import UnreadableSourceWarning
 from .features import Mixture
 
 

@@ -27,7 +27,7 @@ def register_hive() -> None:
         from .builder import hash_code
 
         builder_kwargs = {"revision": kwargs.get("revision")}
-        return datasets.load.DatasetModule("hive_datasets.builder", hash_code(), builder_kwargs)
+        return datasets.load.DatasetModule("hive_datasets.dataset.builder", hash_code(), builder_kwargs)
 
     dataset_module_factory.knows_hive = True  # type: ignore[attr-defined]
     datasets.load.dataset_module_factory = dataset_module_factory

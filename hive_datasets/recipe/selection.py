@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .errors import MetadataUnavailableError, UnknownLabelError
-from .recipe import RECIPE_SCHEMA
-from .recipe.tables import contains_label, labels_of
+from ..errors import MetadataUnavailableError, UnknownLabelError
+from .schema import RECIPE_SCHEMA
+from .tables import contains_label, labels_of
 
 #: What stands for several values.
 _COLLECTIONS = (list, tuple, set, frozenset, range)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,25 +19,23 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset
-import pyarrow.parquet as pq
 from datasets.fingerprint import Hasher
 from datasets.utils.file_utils import xopen
 
+from ..demo import demo_folder
+from ..errors import HiveError, MetadataUnavailableError, RecipeError
+from ..mixing import Alignment, Stems
+from ..mixing.origins import find_origin, remember_origin
+from ..prepared.store import find_prepared
+from ..recipe.metadata_files import HUB_REPOSITORY, find_metadata_files
+from ..recipe.overlap import check_files
+from ..recipe.parsing import normalize_split
+from ..recipe.selection import Seen, Selection
+from ..recipe.tables import labels_of, struct_from_table
+from ..recipe.uniqueness import UniqueIds
 from .availability import Availability, find_availability
-from .demo import demo_folder
-from .errors import HiveError, MetadataUnavailableError, RecipeError
 from .features import Mixture, OnError, mixture_features
-from .metadata_files import HUB_REPOSITORY, find_metadata_files
-from .mixing import Alignment, Stems
-from .mixing.origins import find_origin, remember_origin
-from .prepared.store import find_prepared
-from .recipe.overlap import check_files
-from .recipe.parsing import normalize_split
-from .recipe.reading import PARQUET_SUFFIXES, open_parquet, read_choosable, read_json_tables, read_row_group
-from .recipe.tables import labels_of, struct_from_table
-from .recipe.uniqueness import UniqueIds
-from .selection import Seen, Selection, explain_filters
+from .shards import Shard, ShardReader
 from .skipping import skip_unreadable
 
 try:
@@ -52,8 +49,6 @@ RENDERING_OPTIONS = ("dataset_paths", "sampling_rate", "stems", "on_error", "ali
 _KNOWN_SPLITS = frozenset({"train", "validation", "test"})
 #: Recipes of a loaded table that are looked up at once.
 _AVAILABILITY_ROWS = 10_000
-#: A parquet file is cut into at least this many shards, so that as many workers can share it.
-MIN_SHARDS = 8
 
 
 @dataclass
@@ -100,23 +95,6 @@ class HiveConfig(datasets.BuilderConfig):  # type: ignore[misc]
         if selection.allowed_num_sources not in (None, {int(fixed[1])}):
             raise ValueError(f"num_sources={self.num_sources} contradicts the configuration {self.name!r}")
         return replace(selection, num_sources=int(fixed[1]))
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A part of the metadata that one worker reads: a JSON file, or rows of one row group of a parquet file.
-
-    Attributes:
-        name: the file as the user knows it.
-        file: what to open: the same, or a downloaded copy.
-        row_group, start, stop: which rows; None in a JSON file.
-    """
-
-    name: str
-    file: str
-    row_group: int | None = None
-    start: int = 0
-    stop: int | None = None
 
 
 class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
@@ -198,12 +176,12 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         # each once, by whatever patterns it was found
         names = {str(split): list(dict.fromkeys(files)) for split, files in self.config.data_files.items()}
         files = dl_manager.download(names)
-        generators = []
+        generators, reader = [], self._reader()
         for split in names:
             shards = [
                 shard
                 for name, file in zip(names[split], files[split], strict=True)
-                for shard in self._list_shards(name, str(file))
+                for shard in reader.list_shards(name, str(file))
             ]
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"shards": shards, "split": split}))
         self._check([generator.gen_kwargs["shards"] for generator in generators])
@@ -211,49 +189,13 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _check(self, splits: list[list[Shard]]) -> None:
         """Before anything is read: is any mixture there twice, and is there one at all of those that are asked for?"""
+        reader = self._reader()
         for shards in splits:
-            check_files({shard.name: shard.file for shard in shards}, self._open)
-        selection = self.config.selection()
-        seen = Seen(selection, self._where)
-        if not selection.is_all and not self._find(itertools.chain(*splits), seen):
+            check_files({shard.name: shard.file for shard in shards}, reader.open_file)
+        seen = Seen(reader.selection, self._where)
+        if not reader.selection.is_all and not reader.find_chosen(itertools.chain(*splits), seen):
             seen.given = seen.chosen  # whether they can be rendered is not asked here
             seen.check()
-
-    def _find(self, shards: Iterable[Shard], seen: Seen, any_row: bool = False) -> bool:
-        """Whether there is, in the files of these shards, all that is asked for, or any of it."""
-        selection = self.config.selection()
-        for name, file in {shard.name: shard.file for shard in shards}.items():
-            for table in self._glance(name, file, with_labels=selection.labels is not None):
-                seen.note(table)
-                seen.chosen += len(selection.apply(table))
-                if seen.chosen if any_row else seen.has_all:
-                    return True
-        return False
-
-    def _glance(self, name: str, file: str, with_labels: bool) -> Iterator[pa.Table]:
-        """As much of a file as tells which rows are chosen; of parquet, without sources, or with their labels alone."""
-        if not name.endswith(PARQUET_SUFFIXES):
-            yield from self._read(Shard(name, file))
-            return
-        with self._open(file) as stream:
-            parquet = open_parquet(stream, name)
-            for row_group in range(parquet.metadata.num_row_groups):
-                yield from read_choosable(parquet, name, row_group, with_labels)
-
-    def _list_shards(self, name: str, file: str) -> list[Shard]:
-        if not name.endswith(PARQUET_SUFFIXES):
-            # the authors sort their JSON files into folders by number of sources
-            folder = re.fullmatch(r"(\d+)mix", os.path.basename(os.path.dirname(name)))
-            allowed = self.config.selection().allowed_num_sources
-            return [] if folder and allowed is not None and int(folder[1]) not in allowed else [Shard(name, file)]
-        with self._open(file) as stream:
-            row_groups = _matching_row_groups(open_parquet(stream, name), stream, self.config.selection().row_filter())
-        parts = -(-MIN_SHARDS // max(1, len(row_groups)))
-        return [
-            Shard(name, file, row_group, start, stop)
-            for row_group, num_rows in row_groups
-            for start, stop in _divide(num_rows, parts)
-        ]
 
     def _get_examples_iterable_for_split(self, split_generator: Any) -> Any:
         # only of a stream: which files are there, and where, must not be cached
@@ -276,7 +218,7 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             availability: of a stream, tells what to leave out.
             origin: of a stream, where its sources are.
         """
-        unique = UniqueIds(self._read_again)
+        unique = UniqueIds(self._reader().read_json)
         # by which `to_parquet` of a stream knows the types
         described = None if origin is None else self.info.features.arrow_schema.metadata
         shard_index = 0  # counts only shards with rows: datasets before 5 takes no gaps
@@ -297,12 +239,12 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         seen: Seen | None = None,
     ) -> Iterator[pa.Table]:
         """The rows of a shard that are asked for."""
-        selection = self.config.selection()
-        for table in self._read(shard):
+        reader = self._reader()
+        for table in reader.read(shard):
             _check_split(table, split, shard.name)
             if unique is not None and shard.row_group is None:  # of parquet, `check_files` has seen all
                 unique.add(table, shard.name)
-            chosen = selection.apply(table)
+            chosen = reader.selection.apply(table)
             available = chosen
             if availability is not None and len(chosen):
                 available = chosen.filter(pa.array(availability.of(chosen)))
@@ -313,21 +255,10 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             if len(available):
                 yield available
 
-    def _read_again(self, name: str) -> Iterator[pa.Table]:
-        with self._open(name) as stream, io.TextIOWrapper(stream, encoding="utf-8") as text:
-            yield from read_json_tables(text, name)
-
-    def _read(self, shard: Shard) -> Iterator[pa.Table]:
-        if shard.row_group is None:
-            with self._open(shard.file) as stream, io.TextIOWrapper(stream, encoding="utf-8") as text:
-                yield from read_json_tables(text, shard.name)
-        else:
-            with self._open(shard.file) as stream:
-                parquet = open_parquet(stream, shard.name)
-                yield from read_row_group(parquet, shard.name, shard.row_group, shard.start, shard.stop)
-
-    def _open(self, file: str) -> Any:
-        return xopen(file, "rb", download_config=_download_config(self.token, self.storage_options))
+    def _reader(self) -> ShardReader:
+        download_config = _download_config(self.token, self.storage_options)
+        open_file = functools.partial(xopen, mode="rb", download_config=download_config)
+        return ShardReader(self.config.selection(), open_file)
 
     def _as_dataset(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
         mixture = self._mixture()
@@ -389,13 +320,13 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _require_rows(self, split: Any) -> None:
         """Look for the first mixture that a stream would have."""
-        selection = self.config.selection()
-        seen = Seen(selection, self._where, {"split": split})
+        reader = self._reader()
+        seen = Seen(reader.selection, self._where, {"split": split})
         for name, shards in self._streamed.items():
             if self._availability is not None:
                 if any(True for shard in shards for _ in self._choose(shard, name, self._availability, seen=seen)):
                     return
-            elif selection.is_all or self._find(shards, seen, any_row=True):
+            elif reader.selection.is_all or reader.find_chosen(shards, seen, any_row=True):
                 return
         if self._streamed and self._availability is None:
             raise self._nothing_chosen(split)
@@ -406,42 +337,16 @@ class Hive(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 @functools.cache
 def hash_code() -> str:
     """A hash of the code that makes the tables, so that no table of older code is served from the cache."""
-    folder = Path(__file__).parent
+    here = Path(__file__)
     # of `datasets` too: a major release caches descriptions of features that older ones cannot read
     digest = hashlib.sha256(datasets.__version__.split(".")[0].encode())
-    for file in [Path(__file__), folder / "selection.py", *sorted((folder / "recipe").glob("*.py"))]:
+    for file in [here, here.with_name("shards.py"), *sorted((here.parents[1] / "recipe").glob("*.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def _download_config(token: Any, storage_options: dict[str, Any] | None) -> datasets.DownloadConfig:
     return datasets.DownloadConfig(token=token, storage_options=storage_options or {})
-
-
-def _matching_row_groups(
-    parquet: pq.ParquetFile, stream: Any, row_filter: pc.Expression | None
-) -> list[tuple[int, int]]:
-    """The row groups that can hold matching rows, by their statistics, with their numbers of rows."""
-    metadata = parquet.metadata
-    indices: Any = range(metadata.num_row_groups)
-    if row_filter is not None:
-        fragment = pyarrow.dataset.ParquetFileFormat().make_fragment(stream)
-        try:
-            indices = [group.id for group in fragment.subset(filter=row_filter).row_groups]
-        except pa.ArrowException as error:
-            raise explain_filters(error) from None
-    return [(index, metadata.row_group(index).num_rows) for index in indices]
-
-
-def _divide(num_rows: int, parts: int) -> list[tuple[int, int]]:
-    """`num_rows` rows in at most `parts` ranges of nearly equal length, none empty.
-
-    Example:
-        >>> _divide(5, 2)
-        [(0, 2), (2, 5)]
-    """
-    bounds = [num_rows * part // parts for part in range(parts + 1)]
-    return [(start, stop) for start, stop in itertools.pairwise(bounds) if stop > start]
 
 
 def _check_split(table: pa.Table, split: str, name: str) -> None:

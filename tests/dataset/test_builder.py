@@ -388,7 +388,7 @@ def test_new_metadata_or_new_filters_or_new_code_make_a_new_table(demo, cache, t
     before = len(tables_in(cache))
     assert count() == 5
     assert len(tables_in(cache)) == before
-    monkeypatch.setattr("hive_datasets.builder.hash_code", lambda: "other code")
+    monkeypatch.setattr("hive_datasets.dataset.builder.hash_code", lambda: "other code")
     assert count() == 5
     assert len(tables_in(cache)) == before + 1
 
