@@ -12,15 +12,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import xxhash
 
 from ..errors import SourceRootError
-from ..files import cache_folder
-
-if TYPE_CHECKING:
-    from .ranges import RemoteBytes
+from ..utils.files import cache_folder
 
 ENVIRONMENT_VARIABLE = "HIVE_BLOCK_CACHE_BYTES"
 DEFAULT_LIMIT = 2 << 30
@@ -29,6 +26,17 @@ BLOCK_SIZE = 256 << 10
 _TOUCH_SECONDS = 60.0
 #: A block has its checksum behind it. One that is being written is named so, and was left if it is older than this.
 _DIGEST_BYTES, _ASIDE, _LEFT_SECONDS = 8, ".aside", 3600.0
+
+
+class Contents(Protocol):
+    """What blocks are cut from: contents of a known size under a name, told apart by a version."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def version(self) -> int: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
 
 
 class BlockCache:
@@ -46,7 +54,7 @@ class BlockCache:
         self._gave_way = -math.inf  # when, last, to a full disk
         self._unchecked = limit  # so that the first block written is followed by a look
 
-    def read(self, file: RemoteBytes, block: int, fetch: Callable[[int, int], bytes]) -> bytes:
+    def read(self, file: Contents, block: int, fetch: Callable[[int, int], bytes]) -> bytes:
         """A block of a file: from the cache, or by `fetch(start, end)`."""
         start, end = block * self.block_size, min((block + 1) * self.block_size, file.size)
         if not self.limit:
