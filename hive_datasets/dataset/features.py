@@ -6,9 +6,8 @@ Stored is the recipe, as an Arrow struct of a few hundred bytes; audio exists on
 from __future__ import annotations
 
 import functools
-import json
+import threading
 import warnings
-from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
@@ -21,6 +20,7 @@ from ..mixing import Alignment, Mixer, Stems
 from ..mixing.origins import find_origin, is_known, remember_origin
 from ..recipe import RECIPE_SCHEMA, RECIPE_TYPE, Recipe, parse_recipe
 from ..recipe.tables import struct_from_rows, struct_from_table, table_from_hub, to_stored
+from .decoded import DecodedMixture, is_decoded
 
 #: What happens to a row whose audio cannot be read.
 OnError = Literal["raise", "skip"]
@@ -34,10 +34,13 @@ _PLAIN_TYPE = pa.struct(list(RECIPE_SCHEMA))
 class Mixture:
     """Feature of a column of mixtures, decoded on access.
 
-    A decoded value is a dict of ``mix``, float32 of shape (T,); ``sources``, float32 of shape (N, T);
-    ``sampling_rate``, int, in Hz; and ``recipe``, the row's recipe as JSON text, by which a decoded value can be
-    stored again (``json.loads`` or `parse_recipe` reads it). What is stored is always the recipe: audio that a
-    function of `map` has changed belongs into another column.
+    A decoded value is a dict of ``mix``, float32 of shape (T,), and ``sources``, float32 of shape (N, T), both rendered
+    when one of them is first asked for; ``sampling_rate``, int, in Hz; ``num_samples``, int, T; ``labels``, N strings;
+    and ``recipe``, the row's recipe as JSON text, by which a decoded value can be stored again (``json.loads`` or
+    `parse_recipe` reads it). What is stored is always the recipe: audio that a function of `map` has changed belongs
+    into another column.
+
+    In threads other than the main one, and with ``on_error="skip"``, samples are rendered at once.
 
     Where the corpora are, or prepared sources, is looked up when a row is decoded. It is never stored, not in a file
     and not in the cache: a row holds a number that stands for what its ``load_dataset("hive", ...)`` was told, in the
@@ -58,7 +61,7 @@ class Mixture:
 
     Raises:
         ValueError: an option is out of range.
-        SourceRootError, SourceError, SourceUnreachableError: audio cannot be read, when a row is decoded.
+        SourceRootError, SourceError, SourceUnreachableError: audio cannot be read, when samples are asked for.
 
     Example:
         >>> import hive_datasets
@@ -101,27 +104,30 @@ class Mixture:
 
     def encode_example(self, value: Any) -> dict[str, Any]:
         """What is stored of a recipe in any shape that `parse_recipe` reads; a decoded value is left as it is."""
-        if _is_decoded(value):
-            return dict(value)
+        if is_decoded(value):
+            return value if isinstance(value, dict) else dict(value)
         return to_stored(value if isinstance(value, Recipe) else parse_recipe(value), self.origin)
 
     def decode_example(
         self, value: dict[str, Any], token_per_repo_id: dict[str, str | bool | None] | None = None
     ) -> dict[str, Any] | None:
-        """Render a stored recipe; a decoded value is handed on as it is."""
+        """A stored recipe as a mixture that renders itself; a decoded value is handed on as it is."""
         if not self.decode:
             raise RuntimeError("Decoding is off for this feature. Use Mixture(decode=True).")
-        if _is_decoded(value):
+        if is_decoded(value):
             return value
-        recipe = Recipe.from_stored(value)
-        try:
-            rendered = self._mixer(recipe)
-        except (SourceError, SourceRootError) as error:
-            if self.on_error == "raise" or (isinstance(error, SourceRootError) and not error.configured):
-                raise
-            self._warn_once(error)
-            return None
-        return {**rendered, "recipe": json.dumps(value, default=_to_python)}
+        decoded = DecodedMixture(value, self._mixer)
+        if self.on_error == "skip":  # which tells by rendering
+            try:
+                decoded.render()
+            except (SourceError, SourceRootError) as error:
+                if isinstance(error, SourceRootError) and not error.configured:
+                    raise
+                self._warn_once(error)
+                return None
+        elif threading.current_thread() is not threading.main_thread():  # which `decode(num_threads=)` began for that
+            decoded.render()
+        return decoded
 
     def cast_storage(self, storage: pa.Array) -> pa.StructArray:
         """Recipes in any stored shape, JSON text, or decoded values, as what this feature stores.
@@ -209,12 +215,3 @@ def register_mixture() -> None:
 
     cast_storage.knows_mixtures = True  # type: ignore[attr-defined]
     Audio.cast_storage = cast_storage
-
-
-def _to_python(value: Any) -> Any:
-    """For JSON: what the numpy and torch formats leave in a recipe."""
-    return value.tolist()
-
-
-def _is_decoded(value: Any) -> bool:
-    return isinstance(value, Mapping) and "mix" in value and "sources" in value and "recipe" in value

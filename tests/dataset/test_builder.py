@@ -352,7 +352,7 @@ def test_the_table_is_cached_once_whatever_the_roots_and_the_rendering(demo, cac
             assert again._fingerprint != first._fingerprint or options.keys() == {"dataset_paths"}
         else:
             with pytest.raises(hive_datasets.HiveError):
-                again[0]
+                again[0]["mixture"]["mix"]
     assert loaded().features["mixture"]._mixer.roots is None
     monkeypatch.setenv("HIVE_DATASET_PATHS", str(demo / "sources"))
     np.testing.assert_array_equal(loaded()[0]["mixture"]["mix"], first[0]["mixture"]["mix"])

@@ -337,7 +337,7 @@ def test_recipes_that_nobody_checked(demo, demo_recipes, fault):
         with pytest.raises(RecipeError):
             RenderMixtures(dataset_paths=demo / "sources")([recipe])
         with pytest.raises(RecipeError):
-            stored.features["mixture"].decode_example({**recipe.to_dict(), "origin": None})
+            stored.features["mixture"].decode_example({**recipe.to_dict(), "origin": None})["mix"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e13])

@@ -19,7 +19,6 @@ from hive_datasets import (
     SourceNotFoundError,
     SourceRootError,
     VariantSourceWarning,
-    files,
     find_corpus,
     parse_recipe,
 )
@@ -27,6 +26,7 @@ from hive_datasets.sources import Roots, parse_roots
 from hive_datasets.sources.archives import TarStorage
 from hive_datasets.sources.catalogue import Catalogue
 from hive_datasets.sources.index import Scan, write_index
+from hive_datasets.utils import files
 from tests.file_server import FileServer
 from tests.sources.test_folders import settle
 
