@@ -11,6 +11,7 @@ from hypothesis import settings
 
 import hive_datasets
 from hive_datasets.sources import servers
+from tests.copies import linked_copy
 from tests.damage import damage_of_every_kind
 
 settings.register_profile("steady", deadline=None, derandomize=True)  # no test may fail by chance
@@ -51,11 +52,17 @@ def corpora(shared):
     return shared / "corpora"
 
 
+@pytest.fixture(scope="session")
+def pristine(corpora, tmp_path_factory):
+    """The corpora on the disk of the temporary folders, where files can be linked."""
+    return shutil.copytree(corpora, tmp_path_factory.mktemp("pristine") / "corpora")
+
+
 @pytest.fixture
-def copy(corpora, tmp_path):
-    """A copy of the corpora, to change."""
-    shutil.copytree(corpora, tmp_path / "copy")
-    return tmp_path / "copy"
+def copy(pristine, tmp_path):
+    """A copy of the corpora, to change (a file that is written into must be its `own` first)."""
+    with linked_copy(pristine, tmp_path / "copy") as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -91,9 +98,9 @@ def prepared(corpora, shared, tmp_path_factory):
 
 @pytest.fixture
 def prepared_copy(prepared, tmp_path):
-    """A copy of the prepared sources, to change."""
-    shutil.copytree(prepared, tmp_path / "prepared")
-    return tmp_path / "prepared"
+    """A copy of the prepared sources, to change, as `copy`."""
+    with linked_copy(prepared, tmp_path / "prepared") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import shutil
 import numpy as np
 import soundfile
 
+from tests.copies import own
+
 
 def damage_of_every_kind(copy, mini):
     """Damage files of a copy of the corpora; returns the status that `--check decode` gives each, by path."""
@@ -13,7 +15,7 @@ def damage_of_every_kind(copy, mini):
     damages = {
         esc[0]: ("missing", lambda file: file.unlink()),
         esc[1]: ("empty", lambda file: file.write_bytes(b"")),
-        esc[2]: ("empty", lambda file: soundfile.write(file, np.zeros((0, 1)), 44100)),
+        esc[2]: ("empty", lambda file: soundfile.write(own(file), np.zeros((0, 1)), 44100)),
         esc[3]: ("unreadable", lambda file: file.write_text("this is no audio")),
         esc[4]: ("too_short", lambda file: rewrite(file, lambda frames, rate: frames[: len(frames) // 2])),
         esc[5]: ("variant", lambda file: file.rename(file.with_suffix(".WAV"))),
@@ -35,7 +37,7 @@ def rewrite(file, change, subtype="PCM_16", rate=None):
     frames, own_rate = soundfile.read(file, always_2d=True)
     if rate:
         frames = np.repeat(frames, 2, axis=0)  # long enough at any rate
-    soundfile.write(file, change(frames, own_rate), rate or own_rate, subtype=subtype)
+    soundfile.write(own(file), change(frames, own_rate), rate or own_rate, subtype=subtype)
 
 
 def poison(frames, rate):

@@ -12,6 +12,7 @@ import soundfile
 from hive_datasets import Mixer, Subset
 from hive_datasets.browsing import BrowseServer, Collection
 from hive_datasets.browsing.server import _Handler
+from tests.copies import own
 
 pytest.importorskip("matplotlib")
 
@@ -141,7 +142,7 @@ def test_samples_that_are_no_numbers_are_not_sent(serve, get, copy, shared):
     recipe = next(Subset(shared / "mini" / "hub").recipes())
     path = copy / next(source.path for source in recipe.sources if source.path.endswith(".wav"))
     samples, rate = soundfile.read(path, dtype="float32")
-    soundfile.write(path, samples * np.float32("nan"), rate, subtype="FLOAT")
+    soundfile.write(own(path), samples * np.float32("nan"), rate, subtype="FLOAT")
     server = serve(Mixer(copy))
     for name in ("mix.wav", "mix.png", "s1.wav"):
         status, _, body = get(f"/0/{name}", server=server)

@@ -46,16 +46,21 @@ def load(folder, cache):
     return {split: undecoded(rows) for split, rows in datasets.load_dataset(str(folder), cache_dir=cache).items()}
 
 
+@pytest.fixture(scope="module")
+def loaded(whole, tmp_path_factory):
+    return load(whole.folder, str(tmp_path_factory.mktemp("cache")))
+
+
 def card_of(folder):
     _, header, text = (folder / "README.md").read_text().split("---\n", 2)
     return yaml.safe_load(header), text
 
 
-def test_every_row_is_its_mixture(whole, mini, corpora, cache):
+def test_every_row_is_its_mixture(whole, loaded, mini, corpora):
     mixer = Mixer(corpora)
     recipes = {(recipe.split, recipe.mix_id): recipe for recipe in mini}
     assert (whole.mixtures, whole.restricted, whole.skipped) == (64, 0, ())
-    for split, rows in load(whole.folder, cache).items():
+    for split, rows in loaded.items():
         for row in rows:
             recipe = recipes.pop((split, row["mix_id"]))
             assert parse_recipe(row["recipe"]) == recipe
@@ -109,10 +114,10 @@ def test_row_groups_are_cut(metadata, corpora, tmp_path, monkeypatch):
             assert len(rows) == 1 or sum(map(columns.count_audio_bytes, rows)) <= 3_000_000
 
 
-def test_the_picture(whole, cache):
+def test_the_picture(loaded):
     """One strip a signal, brighter where there is more."""
     image = pytest.importorskip("matplotlib.image")
-    for row in load(whole.folder, cache)["test"]:
+    for row in loaded["test"]:
         pixels = image.imread(io.BytesIO(row["spectrogram"]["bytes"]))
         assert pixels.shape[:2] == (92 * (1 + row["num_sources"]) - 4, 512)
         strips = [pixels[92 * n + 20 : 92 * n + 88, :, :3].mean(axis=(0, 2)) for n in range(1 + row["num_sources"])]
@@ -221,8 +226,8 @@ def test_a_column_for_each_stem(metadata, corpora, tmp_path, cache):
     assert "`mixture` is the sum of `source_1`, `source_2`, ...;" in card_of(result.folder)[1]
 
 
-def test_recipes_can_be_rendered_again(whole, corpora, cache):
-    rows = load(whole.folder, cache)["test"].cast_column("recipe", Mixture(dataset_paths=corpora))
+def test_recipes_can_be_rendered_again(loaded, corpora):
+    rows = loaded["test"].cast_column("recipe", Mixture(dataset_paths=corpora))
     for row in rows:
         if row["mixture"]["path"].endswith(".flac"):
             found, _ = soundfile.read(io.BytesIO(row["mixture"]["bytes"]))

@@ -11,16 +11,17 @@ from hive_datasets import Mixer, RecipeError, SourceNotFoundError, SourceRootErr
 from hive_datasets.errors import OutputError, SourceError
 from hive_datasets.export import write as write_module
 from hive_datasets.export.samples import Skipped
+from tests.copies import own
 from tests.export.shards import by_id, contents_of, read_audio, read_tar, shards_of, write_metadata
 from tests.reference import render_mixture
 
 STEP = 1 / 32768
 
 
-def test_the_authors_layout(tars, mini, corpora):
+def test_the_authors_layout(tars, brief, corpora):
     """Every sample of every tar, against the slow reference."""
     folder, result = tars
-    recipes = by_id(mini)
+    recipes = by_id(brief)
     assert (result.mixtures, result.kept, result.skipped, result.others) == (64, 0, (), ())
     assert result.num_bytes == sum(file.stat().st_size for file in shards_of(folder).values())
     assert len(shards_of(folder)) == result.shards == 20  # 3 of each number of sources for training, 1 of the others
@@ -57,18 +58,18 @@ leaves_files_open = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignor
 
 
 @leaves_files_open
-def test_webdataset_reads_it(tars, mini):
+def test_webdataset_reads_it(tars, brief):
     webdataset = pytest.importorskip("webdataset")
     files = [str(file) for name, file in shards_of(tars[0]).items() if name.startswith("train/3mix")]
     samples = list(webdataset.WebDataset(files, shardshuffle=False, empty_check=False).decode())
-    expected = [recipe.mix_id for recipe in mini if (recipe.split, recipe.num_sources) == ("train", 3)]
+    expected = [recipe.mix_id for recipe in brief if (recipe.split, recipe.num_sources) == ("train", 3)]
     assert [sample["__key__"] for sample in samples] == expected
     assert set(samples[0]) >= {"mix.wav", "s1.wav", "s2.wav", "s3.wav", "json"}
-    assert samples[0]["json"]["labels"] == by_id(mini)["train", expected[0]].labels
+    assert samples[0]["json"]["labels"] == by_id(brief)["train", expected[0]].labels
 
 
 @leaves_files_open
-def test_datasets_reads_it(tars, mini, cache):
+def test_datasets_reads_it(tars, brief, cache):
     files = {"train": str(tars[0] / "train" / "2mix" / "*.tar"), "test": str(tars[0] / "test" / "2mix" / "*.tar")}
     for streaming in (False, True):
         found = datasets.load_dataset("webdataset", data_files=files, cache_dir=cache, streaming=streaming)
@@ -77,17 +78,18 @@ def test_datasets_reads_it(tars, mini, cache):
             for name in ("mix.wav", "s1.wav", "s2.wav"):
                 stream = stream.cast_column(name, datasets.Audio(decode=False))
             rows = list(stream)
-            expected = [recipe for recipe in mini if (recipe.split, recipe.num_sources) == (split, 2)]
+            expected = [recipe for recipe in brief if (recipe.split, recipe.num_sources) == (split, 2)]
             assert [row["json"]["labels"] for row in rows] == [recipe.labels for recipe in expected]
             assert [parse_recipe(row["json"]["recipe"]) for row in rows] == expected
             assert read_audio(rows[0]["mix.wav"]["bytes"])[0].shape == (expected[0].num_samples(44100),)
 
 
 @pytest.mark.parametrize("to", ["tar", "parquet", "folder"])
-def test_worker_counts_do_not_change_a_byte(metadata, corpora, tmp_path, to):
+def test_worker_counts_do_not_change_a_byte(brief_metadata, corpora, tmp_path, to):
     options = {"to": to, "dataset_paths": corpora, "mixtures_per_shard": 7}
     results = [
-        write_mixtures(Subset(metadata, splits=["train"]), tmp_path / f"{n}", num_workers=n, **options) for n in (1, 3)
+        write_mixtures(Subset(brief_metadata, splits=["train"]), tmp_path / f"{n}", num_workers=n, **options)
+        for n in (1, 3)
     ]
     assert results[0].num_bytes == results[1].num_bytes
     contents = contents_of(tmp_path / "1")
@@ -95,8 +97,8 @@ def test_worker_counts_do_not_change_a_byte(metadata, corpora, tmp_path, to):
     assert contents == contents_of(tmp_path / "3")
 
 
-def test_folders_hold_what_tars_hold(metadata, corpora, tars, tmp_path):
-    write_mixtures(metadata, tmp_path, to="folder", dataset_paths=corpora, mixtures_per_shard=5)
+def test_folders_hold_what_tars_hold(brief_metadata, corpora, tars, tmp_path):
+    write_mixtures(brief_metadata, tmp_path, to="folder", dataset_paths=corpora, mixtures_per_shard=5)
     found = contents_of(tmp_path)
     expected = {
         f"{name.replace('tar_', '').removesuffix('.tar')}/{mix_id}.{member}": data
@@ -107,10 +109,10 @@ def test_folders_hold_what_tars_hold(metadata, corpora, tars, tmp_path):
     assert found == expected
 
 
-def test_parquet_holds_the_audio(metadata, corpora, mini, tmp_path, cache):
-    write_mixtures(metadata, tmp_path, to="parquet", dataset_paths=corpora, mixtures_per_shard=5, audio="flac")
+def test_parquet_holds_the_audio(brief_metadata, corpora, brief, tmp_path, cache):
+    write_mixtures(brief_metadata, tmp_path, to="parquet", dataset_paths=corpora, mixtures_per_shard=5, audio="flac")
     loaded = datasets.load_dataset(str(tmp_path), cache_dir=cache)
-    recipes, mixer = by_id(mini), Mixer(corpora)
+    recipes, mixer = by_id(brief), Mixer(corpora)
     assert {split: len(rows) for split, rows in loaded.items()} == {"train": 48, "validation": 8, "test": 8}
     for split, rows in loaded.items():
         assert isinstance(rows.features["mixture"], datasets.Audio)
@@ -140,11 +142,11 @@ def test_parquet_holds_the_audio(metadata, corpora, mini, tmp_path, cache):
         ({"subtype": "FLOAT", "sampling_rate": 16000}, 0),
     ],
 )
-def test_encodings(metadata, corpora, mini, tmp_path, options, steps):
-    result = write_mixtures(Subset(metadata, splits=["test"]), tmp_path, dataset_paths=corpora, **options)
+def test_encodings(brief_metadata, corpora, brief, tmp_path, options, steps):
+    result = write_mixtures(Subset(brief_metadata, splits=["test"]), tmp_path, dataset_paths=corpora, **options)
     assert result.clipped_samples == 0
     rate, stems = options.get("sampling_rate"), options.get("stems", "scaled")
-    mixer, recipes, suffix = Mixer(corpora, rate, stems), by_id(mini), options.get("audio", "wav")
+    mixer, recipes, suffix = Mixer(corpora, rate, stems), by_id(brief), options.get("audio", "wav")
     for file in shards_of(tmp_path).values():
         for mix_id, sample in read_tar(file).items():
             rendered = mixer(recipes["test", mix_id])
@@ -157,9 +159,9 @@ def test_encodings(metadata, corpora, mini, tmp_path, options, steps):
                 assert np.abs(found - expected).max() <= steps
 
 
-def test_clipping_is_counted(mini, corpora, tmp_path):
+def test_clipping_is_counted(brief, corpora, tmp_path):
     """Unscaled stems may be beyond full scale."""
-    recipes = mini[:20]
+    recipes = brief[:20]
     file = write_metadata(recipes, tmp_path / "loud.json")
     result = write_mixtures(file, tmp_path / "out", dataset_paths=corpora, stems="unscaled")
     mixer = Mixer(corpora, stems="unscaled")
@@ -176,9 +178,9 @@ def test_clipping_is_counted(mini, corpora, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"to": "folder"}, {"subtype": "FLOAT"}, {"sampling_rate": 16000}])
-def test_a_dry_run_knows_the_bytes(metadata, corpora, tmp_path, options):
+def test_a_dry_run_knows_the_bytes(brief_metadata, corpora, tmp_path, options):
     """To the byte, and without reading audio."""
-    subset = Subset(metadata, limit=20)
+    subset = Subset(brief_metadata, limit=20)
     (tmp_path / "empty").mkdir()
     told = write_mixtures(subset, tmp_path / "out", dry_run=True, dataset_paths=tmp_path / "empty", **options)
     assert not (tmp_path / "out").exists()
@@ -189,17 +191,17 @@ def test_a_dry_run_knows_the_bytes(metadata, corpora, tmp_path, options):
 
 
 @pytest.mark.parametrize("options", [{"audio": "flac"}, {"to": "parquet"}])
-def test_a_dry_run_estimates_what_is_compressed(metadata, corpora, tmp_path, options):
-    told = write_mixtures(metadata, tmp_path / "out", dry_run=True, dataset_paths=corpora, **options)
-    made = write_mixtures(metadata, tmp_path / "out", dataset_paths=corpora, **options)
+def test_a_dry_run_estimates_what_is_compressed(brief_metadata, corpora, tmp_path, options):
+    told = write_mixtures(brief_metadata, tmp_path / "out", dry_run=True, dataset_paths=corpora, **options)
+    made = write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=corpora, **options)
     assert 0.5 < made.num_bytes / told.num_bytes < 1.1
 
 
-def test_mixtures_that_cannot_be_rendered_are_left_out(metadata, mini, copy, corpora, tmp_path):
-    path = mini[0].sources[0].path
+def test_mixtures_that_cannot_be_rendered_are_left_out(brief_metadata, brief, copy, corpora, tmp_path):
+    path = brief[0].sources[0].path
     (copy / path).unlink()
-    lacking = [recipe.mix_id for recipe in mini if any(source.path == path for source in recipe.sources)]
-    result = write_mixtures(metadata, tmp_path / "out", dataset_paths=copy, mixtures_per_shard=5)
+    lacking = [recipe.mix_id for recipe in brief if any(source.path == path for source in recipe.sources)]
+    result = write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=copy, mixtures_per_shard=5)
     assert sorted(skipped.mix_id for skipped in result.skipped) == sorted(lacking)
     assert result.mixtures == 64 - len(lacking)
     assert isinstance(result.skipped[0], Skipped)
@@ -209,25 +211,25 @@ def test_mixtures_that_cannot_be_rendered_are_left_out(metadata, mini, copy, cor
 
     # nothing has changed: nothing is written
     before = {name: file.stat().st_mtime_ns for name, file in shards_of(tmp_path / "out").items()}
-    again = write_mixtures(metadata, tmp_path / "out", dataset_paths=copy, mixtures_per_shard=5)
+    again = write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=copy, mixtures_per_shard=5)
     after = {name: file.stat().st_mtime_ns for name, file in shards_of(tmp_path / "out").items()}
     assert {n: t for n, t in after.items() if n.endswith("tar")} == {n: t for n, t in before.items() if "tar" in n}
     assert (again.skipped, again.kept) == (result.skipped, result.shards)
 
     # the file has come back: only the shards that lacked it are written, and all is as if nothing had been amiss
-    result = write_mixtures(metadata, tmp_path / "out", dataset_paths=corpora, mixtures_per_shard=5)
+    result = write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=corpora, mixtures_per_shard=5)
     assert result.skipped == ()
     assert 0 < result.kept < result.shards
     assert not (tmp_path / "out" / "skipped.csv").exists()
-    write_mixtures(metadata, tmp_path / "whole", dataset_paths=corpora, mixtures_per_shard=5)
+    write_mixtures(brief_metadata, tmp_path / "whole", dataset_paths=corpora, mixtures_per_shard=5)
     assert contents_of(tmp_path / "out") == contents_of(tmp_path / "whole")
 
 
-def test_a_shard_of_nothing_is_no_file(mini, copy, corpora, tmp_path):
-    pairs = [recipe for recipe in mini if recipe.num_sources == 2][:1]
+def test_a_shard_of_nothing_is_no_file(brief, copy, corpora, tmp_path):
+    pairs = [recipe for recipe in brief if recipe.num_sources == 2][:1]
     others = [
         recipe
-        for recipe in mini
+        for recipe in brief
         if recipe.num_sources == 3 and not {s.path for s in recipe.sources} & {s.path for s in pairs[0].sources}
     ][:2]
     file = write_metadata(pairs + others, tmp_path / "m.json")
@@ -238,8 +240,8 @@ def test_a_shard_of_nothing_is_no_file(mini, copy, corpora, tmp_path):
     assert write_mixtures(file, tmp_path / "out", dataset_paths=corpora).shards == 2
 
 
-def test_parquet_of_several_rates_says_none(mini, corpora, tmp_path):
-    rows = [recipe.to_dict() for recipe in mini if recipe.num_sources == 2][:2]
+def test_parquet_of_several_rates_says_none(brief, corpora, tmp_path):
+    rows = [recipe.to_dict() for recipe in brief if recipe.num_sources == 2][:2]
     rows[1]["sample_rate"] = 16000
     file = write_metadata(list(map(parse_recipe, rows)), tmp_path / "m.json")
     write_mixtures(file, tmp_path / "out", dataset_paths=corpora, to="parquet")
@@ -249,19 +251,19 @@ def test_parquet_of_several_rates_says_none(mini, corpora, tmp_path):
         assert features["mixture"].sampling_rate == (rates.pop() if len(rates) == 1 else None)
 
 
-def test_a_mixture_of_hours_is_a_fault(mini, corpora, tmp_path):
+def test_a_mixture_of_hours_is_a_fault(brief, corpora, tmp_path):
     for seconds in (1e308, 1e9, 3601.0):
-        (tmp_path / "m.json").write_text(json.dumps([{**mini[0].to_dict(), "target_duration": seconds}]))
+        (tmp_path / "m.json").write_text(json.dumps([{**brief[0].to_dict(), "target_duration": seconds}]))
         with pytest.raises(RecipeError, match=r"target_duration is .*: it must be at most 3,600"):
             write_mixtures(tmp_path / "m.json", tmp_path / "out", dataset_paths=corpora, dry_run=True)
 
 
-def test_samples_that_are_no_numbers_are_left_out(mini, copy, tmp_path):
-    path = next(source.path for recipe in mini for source in recipe.sources if source.path.endswith(".wav"))
+def test_samples_that_are_no_numbers_are_left_out(brief, copy, tmp_path):
+    path = next(source.path for recipe in brief for source in recipe.sources if source.path.endswith(".wav"))
     samples, rate = soundfile.read(copy / path, dtype="float32")
     samples[:] = np.nan
-    soundfile.write(copy / path, samples, rate, subtype="FLOAT")
-    recipes = [recipe for recipe in mini if any(source.path == path for source in recipe.sources)][:1] + mini[:5]
+    soundfile.write(own(copy / path), samples, rate, subtype="FLOAT")
+    recipes = [recipe for recipe in brief if any(source.path == path for source in recipe.sources)][:1] + brief[:5]
     file = write_metadata({recipe.mix_id: recipe for recipe in recipes}.values(), tmp_path / "m.json")
     result = write_mixtures(file, tmp_path / "out", dataset_paths=copy)
     assert result.skipped
@@ -269,57 +271,59 @@ def test_samples_that_are_no_numbers_are_left_out(mini, copy, tmp_path):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_ending_at_the_first_error(metadata, mini, copy, corpora, tmp_path, num_workers):
-    path = mini[0].sources[0].path
+def test_ending_at_the_first_error(brief_metadata, brief, copy, corpora, tmp_path, num_workers):
+    path = brief[0].sources[0].path
     (copy / path).unlink()
     options = {"mixtures_per_shard": 5, "num_workers": num_workers, "on_error": "raise"}
     with pytest.raises(SourceNotFoundError, match=path.rsplit("/", 1)[1]) as raised:
-        write_mixtures(metadata, tmp_path / "out", dataset_paths=copy, **options)
+        write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=copy, **options)
     assert raised.value.path == path
     assert not list((tmp_path / "out").rglob("*.incomplete"))
-    result = write_mixtures(metadata, tmp_path / "out", dataset_paths=corpora, **options)
+    result = write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=corpora, **options)
     assert result.mixtures == 64
 
 
-def test_nothing_can_be_rendered(metadata, tmp_path):
+def test_nothing_can_be_rendered(brief_metadata, tmp_path):
     """An error, and nothing is left behind."""
     with pytest.raises(SourceRootError, match="no source roots are configured"):
-        write_mixtures(metadata, tmp_path / "out")
+        write_mixtures(brief_metadata, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="not one of 64 mixtures could be rendered"):
-        write_mixtures(metadata, tmp_path / "out", dataset_paths=tmp_path / "empty")
+        write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=tmp_path / "empty")
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()
     with pytest.raises(SourceError, match="not one of 64 mixtures could be rendered"):
-        write_mixtures(metadata, tmp_path / "out", dataset_paths=tmp_path / "empty")
+        write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=tmp_path / "empty")
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_other_content_is_in_the_way(metadata, corpora, tmp_path):
+def test_other_content_is_in_the_way(brief_metadata, corpora, tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(OutputError, match=r"holds other files \(thesis\.tex\): choose another folder"):
-        write_mixtures(metadata, tmp_path, dataset_paths=corpora)
+        write_mixtures(brief_metadata, tmp_path, dataset_paths=corpora)
     with pytest.raises(OutputError, match="is a file"):
-        write_mixtures(metadata, tmp_path / "thesis.tex", dataset_paths=corpora)
+        write_mixtures(brief_metadata, tmp_path / "thesis.tex", dataset_paths=corpora)
     with pytest.raises(OutputError, match="cannot be written"):
-        write_mixtures(metadata, "/proc/out", dataset_paths=corpora)
+        write_mixtures(brief_metadata, "/proc/out", dataset_paths=corpora)
     with pytest.raises(OutputError, match="is a URL"):
-        write_mixtures(metadata, "s3://bucket/out", dataset_paths=corpora)
+        write_mixtures(brief_metadata, "s3://bucket/out", dataset_paths=corpora)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.parametrize("bad", ["a.b", "a/b", "..", "x" * 300, "ж" * 150])
-def test_names_that_cannot_be_files(mini, corpora, tmp_path, bad):
-    recipes = [parse_recipe({**mini[0].to_dict(), "mix_id": bad})]
+def test_names_that_cannot_be_files(brief, corpora, tmp_path, bad):
+    recipes = [parse_recipe({**brief[0].to_dict(), "mix_id": bad})]
     with pytest.raises(RecipeError, match="cannot name files"):
         write_mixtures(write_metadata(recipes, tmp_path / "m.json"), tmp_path / "out", dataset_paths=corpora)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mixture_that_is_there_twice(mini, corpora, tmp_path):
+def test_a_mixture_that_is_there_twice(brief, corpora, tmp_path):
     with pytest.raises(RecipeError, match=r"2mix/tar_00001\.tar: mix_id 'sample_00000000': it is there twice"):
-        write_mixtures(write_metadata([mini[0], mini[0]], tmp_path / "m.json"), tmp_path / "out", dataset_paths=corpora)
+        write_mixtures(
+            write_metadata([brief[0], brief[0]], tmp_path / "m.json"), tmp_path / "out", dataset_paths=corpora
+        )
 
 
 @pytest.mark.parametrize(
@@ -336,14 +340,14 @@ def test_a_mixture_that_is_there_twice(mini, corpora, tmp_path):
         {"sampling_rate": -1},
     ],
 )
-def test_out_of_range(metadata, corpora, tmp_path, options):
+def test_out_of_range(brief_metadata, corpora, tmp_path, options):
     with pytest.raises(ValueError):
-        write_mixtures(metadata, tmp_path / "out", dataset_paths=corpora, **options)
+        write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=corpora, **options)
     assert not (tmp_path / "out").exists()
 
 
-def test_no_space(metadata, corpora, tmp_path, monkeypatch):
+def test_no_space(brief_metadata, corpora, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1_000_000})
     monkeypatch.setattr(write_module.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(OutputError, match="has 1 MB free, and 121 MB are needed"):
-        write_mixtures(metadata, tmp_path / "out", dataset_paths=corpora)
+    with pytest.raises(OutputError, match="has 1 MB free, and 13 MB are needed"):
+        write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=corpora)

@@ -28,6 +28,7 @@ from hive_datasets import (
     load_dataset,
     read_recipes,
 )
+from tests.copies import own
 from tests.reference import render_mixture
 
 
@@ -348,7 +349,7 @@ def test_samples_that_are_no_numbers_are_never_served(mini, copy, shared, value,
     path = next(source.path for source in train[0].sources if source.path.endswith(".wav"))
     samples, rate = soundfile.read(copy / path, dtype="float32")
     samples[::100] = value  # in whatever is read of it
-    soundfile.write(copy / path, samples, rate, subtype="FLOAT")
+    soundfile.write(own(copy / path), samples, rate, subtype="FLOAT")
     concerned = {recipe.mix_id for recipe in train if path in {source.path for source in recipe.sources}}
     if way == "mixer":
         with pytest.raises(NonFiniteSourceError, match=f"mixture {train[0].mix_id}, source s.*NaN, infinite") as raised:

@@ -31,6 +31,7 @@ from hive_datasets import (
 )
 from hive_datasets.prepared.samples import decode
 from hive_datasets.prepared.shards import read_shard
+from tests.copies import own
 
 STEP = 2.0**-15
 
@@ -166,7 +167,7 @@ def test_a_changed_original_is_prepared_again(metadata, copy, mini, tmp_path):
     prepare_sources(metadata, tmp_path, dataset_paths=copy)
     path = mini[0].sources[0].path
     frames, rate = soundfile.read(copy / path)
-    soundfile.write(copy / path, frames * 0.5, rate, subtype="PCM_16")
+    soundfile.write(own(copy / path), frames * 0.5, rate, subtype="PCM_16")
     chunks = {(s.path, s.chunk_start_second) for recipe in mini for s in recipe.sources if s.path == path}
     assert prepare_sources(metadata, tmp_path, dataset_paths=copy).written == len(chunks)
     ours, theirs = Mixer({}, prepared=tmp_path)(mini[0]), Mixer(copy)(mini[0])
@@ -184,7 +185,7 @@ def test_clips_of_the_old_version_of_a_file_are_never_served(copy, mini, tmp_pat
     prepare_sources(tmp_path / "both.jsonl", tmp_path / "p", dataset_paths=copy, only_crops=True)
     assert len(PreparedSources(tmp_path / "p")) == 2
     frames, rate = soundfile.read(copy / source.path)
-    soundfile.write(copy / source.path, frames * 0.5, rate, subtype="PCM_16")
+    soundfile.write(own(copy / source.path), frames * 0.5, rate, subtype="PCM_16")
     prepare_sources(tmp_path / "one.jsonl", tmp_path / "p", dataset_paths=copy, only_crops=True)
     assert len(PreparedSources(tmp_path / "p")) == 1
     mixer, originals = Mixer(copy, prepared=tmp_path / "p"), Mixer(copy)
@@ -295,7 +296,7 @@ def test_the_shard_with_the_larger_number_is_the_later(metadata, copy, mini, tmp
     (tmp_path / "shard-00000.arrow").rename(tmp_path / "shard-99999.arrow")
     path = mini[0].sources[0].path
     frames, rate = soundfile.read(copy / path)
-    soundfile.write(copy / path, frames * 0.5, rate, subtype="PCM_16")
+    soundfile.write(own(copy / path), frames * 0.5, rate, subtype="PCM_16")
     assert prepare_sources(metadata, tmp_path, dataset_paths=copy, sample_type="float32").written > 0
     assert (tmp_path / "shard-100000.arrow").exists()
     assert prepare_sources(metadata, tmp_path, dataset_paths=copy, sample_type="float32").written == 0

@@ -25,6 +25,7 @@ from hive_datasets import (
 )
 from hive_datasets.prepared.store import find_prepared, open_prepared
 from hive_datasets.utils.files import cache_folder
+from tests.copies import own
 from tests.file_server import FileServer
 
 STEP = 2.0**-15
@@ -182,7 +183,7 @@ def test_damaged_samples_without_originals_are_an_error(mini, prepared_copy):
 def test_a_replaced_original_makes_its_clips_stale(mini, copy, prepared_copy, corpora):
     source = mini[0].sources[0]
     frames, rate = soundfile.read(copy / source.path)
-    soundfile.write(copy / source.path, np.concatenate([frames, frames]) * 0.5, rate, subtype="PCM_16")
+    soundfile.write(own(copy / source.path), np.concatenate([frames, frames]) * 0.5, rate, subtype="PCM_16")
     with pytest.warns(PreparedSourcesWarning, match=r"is stale: the original had \d+ bytes.*Run hive-datasets prepare"):
         rendered = Mixer(copy, prepared=prepared_copy)(mini[0])
     np.testing.assert_array_equal(rendered["mix"], Mixer(copy)(mini[0])["mix"])
