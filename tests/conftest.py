@@ -24,8 +24,9 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 def assets(tmp_path_factory):
     """Indexes, blocks and the demo are made anew for each run of the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(huggingface_hub.constants, "HF_ASSETS_CACHE", str(tmp_path_factory.mktemp("assets")))
-        yield
+        folder = str(tmp_path_factory.mktemp("assets"))
+        patch.setattr(huggingface_hub.constants, "HF_ASSETS_CACHE", folder)
+        yield folder
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +93,7 @@ def mini_mixes(mini, corpora):
 def prepared(corpora, shared, tmp_path_factory):
     """A folder with the sources of `mini`, prepared in several shards."""
     folder = tmp_path_factory.mktemp("prepared")
-    hive_datasets.prepare_sources(shared / "mini" / "hub", folder, dataset_paths=corpora, shard_bytes=10_000_000)
+    hive_datasets.prepare_sources(shared / "mini" / "hub", folder, dataset_paths=corpora, shard_bytes=2_000_000)
     return folder
 
 
@@ -126,9 +127,10 @@ def cache(tmp_path):
 
 
 @pytest.fixture
-def subprocess_environment(tmp_path):
-    """The environment for a fresh interpreter with caches of its own."""
-    return {**os.environ, "HF_HOME": str(tmp_path / "hf"), "PYTHONWARNINGS": "error"}
+def subprocess_environment(assets, tmp_path):
+    """The environment for a fresh interpreter with a cache of tables of its own."""
+    own = {"HF_HOME": str(tmp_path / "hf"), "HF_ASSETS_CACHE": assets}
+    return {**os.environ, **own, "PYTHONWARNINGS": "error"}
 
 
 @pytest.fixture(scope="session")

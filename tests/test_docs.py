@@ -30,11 +30,17 @@ def test_links_lead_somewhere(page):
         assert (page.parent / link).exists()
 
 
+@pytest.fixture(scope="module")
+def prepared_demo(demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare_sources(demo / "metadata", folder, dataset_paths=demo / "sources")
+    return folder
+
+
 @pytest.mark.parametrize("name", BLOCKS)
-def test_block(name, demo, tmp_path, subprocess_environment):
+def test_block(name, demo, prepared_demo, subprocess_environment):
     if "DataLoader" in BLOCKS[name]:
         pytest.importorskip("torch")
-    prepare_sources(demo / "metadata", tmp_path / "prepared", dataset_paths=demo / "sources")
     code = f"import hive_datasets\nfrom datasets import load_dataset\n{BLOCKS[name]}"
     for root, corpus in {
         "s3://bucket/AudioSet": "AudioSet",
@@ -42,7 +48,7 @@ def test_block(name, demo, tmp_path, subprocess_environment):
         "/data/ESC-50-master": "ESC-50-master",
     }.items():
         code = code.replace(root, str(demo / "sources" / corpus))
-    code = code.replace("/data/hive-44k", str(tmp_path / "prepared")).replace("/data/hive", str(demo / "sources"))
+    code = code.replace("/data/hive-44k", str(prepared_demo)).replace("/data/hive", str(demo / "sources"))
     if "batches =" in code:
         code += "\nassert sum(len(batch['mix']) for batch in batches) == 24"
     elif "DataLoader" in code:

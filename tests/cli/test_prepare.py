@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -49,6 +50,11 @@ def test_options(arguments, tmp_path, capsys):
     assert prepared.sampling_rate == 32000 and len(prepared.index.shards) > 3
 
 
+@pytest.fixture
+def few(arguments):
+    return [*arguments, "--split", "validation", "--num-sources", "2"]
+
+
 def test_lacking_sources_are_findings(arguments, corpora, tmp_path, capsys):
     arguments[arguments.index("--dataset-paths") + 1] = json.dumps({"ESC50": str(corpora / "ESC-50-master")})
     assert main(arguments) == 1
@@ -59,23 +65,23 @@ def test_lacking_sources_are_findings(arguments, corpora, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["lacking"]["AudioSet"] == 1
 
 
-def test_verify(arguments, tmp_path, capsys):
-    assert main(arguments) == 0
+def test_verify(few, tmp_path, capsys):
+    assert main(few) == 0
     index = PreparedSources(tmp_path / "p").index
     entry = index.entry(0)
     with (tmp_path / "p" / index.shards[entry.shard][0]).open("r+b") as stream:
         stream.seek(entry.samples_offset)
         stream.write(b"\1\2\3\4")
-    assert main([*arguments, "--verify"]) == 0
+    assert main([*few, "--verify"]) == 0
     output = capsys.readouterr().out
-    assert "Prepared: 1 clips" in output and "Compared with their checksums: 58 clips. Damaged: 1." in output
+    assert "Prepared: 1 clips" in output and re.search(r"Compared with their checksums: \d clips. Damaged: 1\.", output)
 
 
-def test_errors(arguments, tmp_path, capsys):
+def test_errors(few, arguments, tmp_path, capsys):
     assert main([*arguments, "--label", "no such label"]) == 1
     assert "no mixture has the label 'no such label'" in capsys.readouterr().err
-    assert main(arguments) == 0
-    assert main([*arguments, "--sampling-rate", "16000"]) == 1
+    assert main(few) == 0
+    assert main([*few, "--sampling-rate", "16000"]) == 1
     assert "prepare into another folder" in capsys.readouterr().err
     for mistake in (
         ["--sampling-rate", "0"],
@@ -91,9 +97,9 @@ def test_errors(arguments, tmp_path, capsys):
         assert exit_.value.code == 2
 
 
-def test_progress_goes_to_standard_error(arguments, capsys):
-    arguments.remove("--quiet")
-    assert main(arguments) == 0
+def test_progress_goes_to_standard_error(few, capsys):
+    few.remove("--quiet")
+    assert main(few) == 0
     output = capsys.readouterr()
     assert "preparing:" in output.err and "MB/s" in output.err and "mixtures" in output.err
     assert "preparing:" not in output.out

@@ -143,7 +143,8 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_ctrl_c_keeps_what_was_verified(metadata, corpora, subprocess_environment):
+def test_ctrl_c_keeps_what_was_verified(metadata, corpora, subprocess_environment, tmp_path):
+    subprocess_environment["HF_ASSETS_CACHE"] = str(tmp_path)  # where nothing is remembered yet
     command = [
         sys.executable,
         "-c",

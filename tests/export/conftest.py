@@ -13,8 +13,8 @@ def metadata(shared):
 
 @pytest.fixture(scope="session")
 def brief(mini):
-    """`mini` in mixtures of half a second, for what is tested of shards: an eighth of the bytes."""
-    return [replace(recipe, target_duration=0.5) for recipe in mini]
+    """`mini` in mixtures of a quarter of a second, for what is tested of shards."""
+    return [replace(recipe, target_duration=0.25) for recipe in mini]
 
 
 @pytest.fixture(scope="session")

@@ -50,8 +50,8 @@ def test_every_wav_is_theirs(written, corpora):
 
 def test_ours_are_not(shared, corpora, tmp_path):
     """They round where libsndfile floors; or this option would be of no use."""
-    recipe = next(read_recipes(shared / "mini" / "hub" / "train"))
-    write_mixtures(shared / "mini" / "hub" / "train", tmp_path, to="folder", stems="unscaled", dataset_paths=corpora)
+    recipe = next(read_recipes(shared / "mini" / "hub" / "test"))
+    write_mixtures(shared / "mini" / "hub" / "test", tmp_path, to="folder", stems="unscaled", dataset_paths=corpora)
     (file,) = tmp_path.glob(f"*/*/*/{recipe.mix_id}.mix.wav")
     assert file.read_bytes() != dict(theirs(corpora, recipe))[file.name]
 

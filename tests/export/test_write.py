@@ -349,5 +349,5 @@ def test_out_of_range(brief_metadata, corpora, tmp_path, options):
 def test_no_space(brief_metadata, corpora, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1_000_000})
     monkeypatch.setattr(write_module.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(OutputError, match="has 1 MB free, and 13 MB are needed"):
+    with pytest.raises(OutputError, match="has 1 MB free, and 7 MB are needed"):
         write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=corpora)
