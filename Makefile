@@ -9,9 +9,9 @@ demo: .venv/demo.installed
 	.venv/bin/python examples/listen.py demo
 
 test: system .venv/dev.installed .venv/datasets-4.0/installed .venv/datasets-3.6/installed
-	.venv/datasets-3.6/bin/python -m pytest --numprocesses 2 -W default tests/loading_scripts
-	.venv/datasets-4.0/bin/python -m pytest --numprocesses 2 -W default tests/curation tests/dataset tests/export/test_datasets.py tests/export/test_package.py tests/export/test_preview.py tests/mixing/test_origins.py tests/prepared/test_store.py tests/rendering/test_batch.py
-	.venv/bin/python -m pytest --numprocesses 2
+	.venv/datasets-3.6/bin/python -m pytest -W default tests/loading_scripts
+	.venv/datasets-4.0/bin/python -m pytest --numprocesses 2 --dist loadfile -W default tests/curation tests/dataset tests/export/test_datasets.py tests/export/test_package.py tests/export/test_preview.py tests/mixing/test_origins.py tests/prepared/test_store.py tests/rendering/test_batch.py
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/dev.installed
 	.venv/bin/ruff check .
