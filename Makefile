@@ -1,13 +1,16 @@
 # On a fresh machine, `make demo` and `make test` do everything, set-up included. All they make is below .venv/.
 
 PYTHON ?= python3
-PIP = pip install --quiet --disable-pip-version-check
+# bytecode is compiled when it is first run: most of torch's never is
+PIP = pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: demo test lint bench clean system
 
 demo: .venv/demo.installed
 	.venv/bin/python examples/listen.py demo
 
+# one thread a process of PyTorch and BLAS, since there are two processes
+test: export OMP_NUM_THREADS = 1
 test: system .venv/dev.installed .venv/datasets-4.0/installed .venv/datasets-3.6/installed
 	.venv/datasets-3.6/bin/python -m pytest -W default tests/loading_scripts
 	.venv/datasets-4.0/bin/python -m pytest --numprocesses 2 --dist loadfile -W default tests/curation tests/dataset tests/export/test_datasets.py tests/export/test_package.py tests/export/test_preview.py tests/mixing/test_origins.py tests/prepared/test_store.py tests/rendering/test_batch.py

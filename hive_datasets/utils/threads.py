@@ -67,10 +67,10 @@ def call_in_threads(
 
     # daemons: one that hangs does not keep the process from ending
     threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
-    for thread in threads:
-        thread.start()
     working = jobs
     try:
+        for thread in threads:
+            thread.start()
         while working:
             told = news.get()
             handle_received()
@@ -79,9 +79,7 @@ def call_in_threads(
                 raise told
     except BaseException:
         stopped.set()
-        end = time.monotonic() + _PATIENCE_SECONDS
-        for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))
+        _join(threads)
         handle_received()
         raise
 
@@ -125,7 +123,12 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], jo
             future.cancel()
         for _ in threads:
             todo.put(None)
-        end = time.monotonic() + _PATIENCE_SECONDS
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, end - time.monotonic()))
+        _join(threads)
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    """Wait a moment for those that have begun."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join(max(0.0, end - time.monotonic()))

@@ -64,13 +64,13 @@ def test_what_was_left_out_and_clipped(arguments, copy, mini, capsys, tmp_path):
 
 
 def test_shards_of_other_runs_are_told(arguments, capsys):
-    arguments += ["--sampling-rate", "8000"]
+    arguments += ["--num-sources", "2", "--num-sources", "3"]
     assert main([*arguments, "--mixtures-per-shard", "4"]) == 0
     capsys.readouterr()
     assert main([*arguments, "--mixtures-per-shard", "4", "--split", "train", "--limit", "4"]) == 1
     assert "let them be replaced: --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--mixtures-per-shard", "4", "--split", "train", "--limit", "4", "--overwrite"]) == 0
-    assert "Beside them, from earlier runs, of other mixtures: 8 shards, train/" in capsys.readouterr().out
+    assert "Beside them, from earlier runs, of other mixtures: 4 shards, train/" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ REPOSITORY = "ShandaAI/Hive"
 def run(subprocess_environment):
     """Run code in a fresh interpreter with caches of its own; returns what it prints, as JSON."""
 
-    def run(code, endpoint, **environment):
+    def run(code, endpoint, lines=1, **environment):
         result = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code)],
             env={**subprocess_environment, "HF_ENDPOINT": endpoint, "PYTHONWARNINGS": "default", **environment},
@@ -26,7 +26,8 @@ def run(subprocess_environment):
             timeout=300,
         )
         assert result.returncode == 0, result.stderr
-        return json.loads(result.stdout.splitlines()[-1])
+        printed = [json.loads(line) for line in result.stdout.splitlines()[-lines:]]
+        return printed if lines > 1 else printed[0]
 
     return run
 
@@ -63,16 +64,20 @@ def test_what_datasets_tells_of_the_hub_s(shared, run):
     assert all(splits == ["train", "validation", "test"] for splits in told.values())
 
 
-def test_a_revision_and_an_hf_url(shared, corpora, run):
+def test_a_revision_and_an_hf_url(shared, run):
     with HubServer(REPOSITORY, shared / "mini" / "hub") as server:
-        for options in (
-            f'revision="{COMMIT}"',
-            f'data_dir="hf://datasets/{REPOSITORY}"',
-            'data_files={"train": "hf://datasets/ShandaAI/Hive/train/*.parquet"}',
-        ):
-            code = STREAM.replace("**OPTIONS", options)
-            counts = run(code, server.url, HIVE_DATASET_PATHS=str(corpora))[2]
-            assert counts == (MINI if "data_files" not in options else {"train": 48})
+        code = f"""
+            import json, hive_datasets
+            from datasets import load_dataset
+            for options in (
+                {{"revision": "{COMMIT}"}},
+                {{"data_dir": "hf://datasets/{REPOSITORY}"}},
+                {{"data_files": {{"train": "hf://datasets/{REPOSITORY}/train/*.parquet"}}}},
+            ):
+                splits = load_dataset("hive", streaming=True, **options)
+                print(json.dumps({{split: len(list(stream.decode(False))) for split, stream in splits.items()}}))
+        """
+        assert run(code, server.url, lines=3) == [MINI, MINI, {"train": 48}]
 
 
 def test_the_authors_json_from_the_hub(shared, corpora, run):
