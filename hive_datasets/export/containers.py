@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from ..recipe import Recipe
 from .columns import mixture_columns, mixture_row, write_parquet
 from .encoding import Encoding
 from .samples import Sample
+from .tables import Counts
 
 #: What lies beside the audio of a mixture, as JSON.
 Describe = Callable[[Recipe], str]
@@ -31,13 +32,14 @@ class Container:
         write: writes samples to a path, given their encoding, what describes them as JSON, and their rate in Hz, if all
             have one; in the authors' names: ``{mix_id}.mix.wav``, ``.s1.wav``, ..., ``.json``.
         is_exact: whether `size` is.
-        size: the bytes that files of these sizes take in it, a mixture each.
+        size: the bytes that mixtures take in it, given the bytes of one file of audio of each, how many such files each
+            has, and the bytes of the JSON of each.
     """
 
     prefix: str
     suffix: str
     write: Callable[[Path, Iterator[Sample], Encoding, Describe, int | None], None]
-    size: Callable[[Iterable[list[int]]], int]
+    size: Callable[[Counts, int, Counts], int]
     is_exact: bool
 
     def file_name(self, number: int) -> str:
@@ -77,17 +79,22 @@ def _files_of(sample: Sample, encoding: Encoding, describe: Describe) -> Iterato
     yield f"{mix_id}.json", describe(sample.recipe).encode()
 
 
-def _tar_size(mixtures: Iterable[list[int]]) -> int:
-    blocks = sum(2 + (size - 1) // tarfile.BLOCKSIZE for sizes in mixtures for size in sizes)
+def _tar_size(audio: Counts, files: int, texts: Counts) -> int:
+    blocks = int(_blocks(audio).sum()) * files + int(_blocks(texts).sum())
     return -(-(blocks + 2) * tarfile.BLOCKSIZE // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
-def _folder_size(mixtures: Iterable[list[int]]) -> int:
-    return sum(map(sum, mixtures))
+def _blocks(sizes: Counts) -> Counts:
+    """Of files in a tar: their headers', and what their bytes fill."""
+    return 2 + (sizes - 1) // tarfile.BLOCKSIZE
 
 
-def _parquet_size(mixtures: Iterable[list[int]]) -> int:
-    return sum(sum(sizes) + _ROW_BYTES for sizes in mixtures)
+def _folder_size(audio: Counts, files: int, texts: Counts) -> int:
+    return int(audio.sum()) * files + int(texts.sum())
+
+
+def _parquet_size(audio: Counts, files: int, texts: Counts) -> int:
+    return _folder_size(audio, files, texts) + _ROW_BYTES * len(texts)
 
 
 #: By what `write_mixtures` calls them.

@@ -8,12 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ..errors import RecipeError, SourceError, SourceRootError
 from ..mixing import Mixer, RenderedMixture
 from ..prepared.store import find_prepared
 from ..recipe import Recipe
 from ..sources import find_roots
 from .encoding import Encoding
+
+#: What the names of mixtures' files must not have in them.
+_UNFIT = r"[./\\\x00]"
 
 
 @dataclass(frozen=True)
@@ -136,19 +142,20 @@ def check_roots(mixer: Mixer) -> None:
         find_roots(mixer.roots)
 
 
-def check_recipes(recipes: Iterable[Recipe], where: str) -> None:
+def check_mix_ids(mix_ids: pa.ChunkedArray, where: str) -> None:
     """Make sure that mixtures of one shard can be files, and be told apart by their names.
 
     Raises:
         RecipeError: a mix_id is there twice, or cannot be the name of a file.
     """
-    seen = set()
-    for recipe in recipes:
-        if set(recipe.mix_id) & set("./\\\0") or len(recipe.mix_id.encode()) > 200:
-            problem = "it cannot name files, for which it must have neither '.' nor '/', and at most 200 bytes"
-        elif recipe.mix_id in seen:
-            problem = "it is there twice; do several metadata files hold the same mixtures?"
-        else:
-            seen.add(recipe.mix_id)
-            continue
-        raise RecipeError(f"{where}: mix_id {recipe.mix_id!r}: {problem}", where=where, mix_id=recipe.mix_id)
+    unfit = pc.or_(pc.match_substring_regex(mix_ids, _UNFIT), pc.greater(pc.binary_length(mix_ids), 200))
+    if pc.any(unfit).as_py():
+        mix_id = mix_ids.filter(unfit)[0].as_py()
+        problem = "it cannot name files, for which it must have neither '.' nor '/', and at most 200 bytes"
+    elif pc.count_distinct(mix_ids).as_py() < len(mix_ids):
+        counts = pc.value_counts(mix_ids)
+        mix_id = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
+        problem = "it is there twice; do several metadata files hold the same mixtures?"
+    else:
+        return
+    raise RecipeError(f"{where}: mix_id {mix_id!r}: {problem}", where=where, mix_id=mix_id)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from ..errors import HiveError, OutputError, describe
 from ..mixing import Mixer
@@ -17,11 +19,12 @@ from ..utils.files import written_aside
 from .containers import Container
 from .encoding import Encoding
 from .plan import PlannedShard, Shard
-from .samples import Sample, Skipped, check_recipes, describe_like_authors, describe_sample, render_samples
+from .samples import Sample, Skipped, check_mix_ids, describe_like_authors, describe_sample, render_samples
+from .tables import Counts, count_text_bytes, hash_recipes
 from .target import ShardRecord, Target, hash_of, size_of
 
 #: Changes when the same recipes would be written differently.
-_FORMAT_VERSION = b"1"
+_FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -55,24 +58,21 @@ class ShardWriter:
         Raises:
             RecipeError: its mixtures cannot be told apart by name.
         """
-        name = self.name_of(shard)
-        recipes = recipes_from_table(shard.table)
-        check_recipes(recipes, name)
-        digest = hashlib.sha256(_FORMAT_VERSION)
-        sizes = []
-        for recipe in recipes:
-            digest.update(self._facts_of(recipe).encode())
-            audio = self.encoding.num_bytes(recipe.num_samples(self.mixer.sampling_rate or recipe.sample_rate))
-            sizes.append([audio] * (1 + recipe.num_sources) + [len(self._describe(recipe).encode())])
-        return PlannedShard(name, digest.hexdigest(), self.container.size(sizes), len(recipes))
+        name, table = self.name_of(shard), shard.table
+        check_mix_ids(table.column("mix_id"), name)
+        audio = self._audio_bytes(table)
+        if self.like_authors:
+            texts = np.array([len(self._describe(recipe).encode()) for recipe in recipes_from_table(table)])
+        else:
+            twice = {"mix_id", "label"} if self.mixer.sampling_rate else {"mix_id", "label", "sample_rate"}
+            texts = count_text_bytes(table, self._describe, twice)
+        num_bytes = self.container.size(audio, 1 + shard.num_sources, texts)
+        return PlannedShard(name, hash_recipes(table, self._way), num_bytes, len(table))
 
     def extends(self, shard: Shard, record: ShardRecord) -> bool:
         """Whether a shard has all mixtures of the one that is there, and more after them."""
-        before = recipes_from_table(shard.table.slice(0, record.mixtures + len(record.skipped)))
-        digest = hashlib.sha256(_FORMAT_VERSION)
-        for recipe in before:
-            digest.update(self._facts_of(recipe).encode())
-        return digest.hexdigest() == record.recipes
+        before = shard.table.slice(0, record.mixtures + len(record.skipped))
+        return hash_recipes(before, self._way) == record.recipes
 
     def write(self, shard: Shard, advance: Callable[[int], Any]) -> ShardRecord:
         """Write a shard, if it is not there, and a record of it.
@@ -157,10 +157,21 @@ class ShardWriter:
             advance(planned.num_bytes - sum(told))
         return written
 
-    def _describe(self, recipe: Recipe) -> str:
-        return describe_like_authors(recipe) if self.like_authors else self._facts_of(recipe)
+    @property
+    def _way(self) -> str:
+        """How recipes are rendered, for their hash."""
+        return f"{_FORMAT_VERSION}/{self.mixer.sampling_rate}/{self.mixer.stems}"
 
-    def _facts_of(self, recipe: Recipe) -> str:
+    def _audio_bytes(self, table: pa.Table) -> Counts:
+        """The bytes of one file of audio of each mixture."""
+        rates = self.mixer.sampling_rate or table.column("sample_rate").to_numpy()
+        num_samples = (table.column("target_duration").to_numpy() * rates).astype(np.int64)  # as in `Recipe`
+        lengths, of_row = np.unique(num_samples, return_inverse=True)
+        return np.array([self.encoding.num_bytes(int(length)) for length in lengths], np.int64)[of_row]
+
+    def _describe(self, recipe: Recipe) -> str:
+        if self.like_authors:
+            return describe_like_authors(recipe)
         return describe_sample(recipe, self.mixer.sampling_rate, self.mixer.stems)
 
     def _rate_of(self, recipes: list[Recipe]) -> int | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import shutil
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +32,8 @@ from .target import ShardRecord, Target, parse_folder
 MIXTURES_PER_SHARD = 1000
 #: The list of mixtures that could not be rendered.
 SKIPPED_NAME = "skipped.csv"
+#: So long is planned, in seconds, before the first shard is begun, unless that is all.
+_PLANNING_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -167,75 +172,151 @@ def write_mixtures(
         mixtures_per_shard,
         progress,
     )
-    run.plan(overwrite, verify)
     if dry_run:
+        run.plan(overwrite, verify)
         return run.expected()
     with target.opened():
         try:
-            run.write(num_workers)
+            run.write(num_workers, overwrite, verify)
         finally:
             target.remove_unfinished()
         return run.finish()
 
 
-@dataclass
 class _Run:
-    subset: Subset
-    writer: ShardWriter
-    mixtures_per_shard: int
-    progress: Progress
-    planned: dict[str, PlannedShard] = field(default_factory=dict)
-    #: What was there before this run, and what is there now.
-    before: dict[str, ShardRecord] = field(default_factory=dict)
-    records: dict[str, ShardRecord] = field(default_factory=dict)
-    #: What was there, and had other bytes than were written.
-    damaged: list[str] = field(default_factory=list)
+    """One call of `write_mixtures`.
+
+    Planning goes on in a thread while shards are rendered: of 5,000,000 mixtures it takes most of a minute. Nothing is
+    begun before it is known what becomes of every shard that is there, nor in the first moments, in which most runs are
+    planned to the end.
+    """
+
+    def __init__(self, subset: Subset, writer: ShardWriter, mixtures_per_shard: int, progress: Progress) -> None:
+        self.subset, self.writer, self.progress = subset, writer, progress
+        self.mixtures_per_shard = mixtures_per_shard
+        self.planned: dict[str, PlannedShard] = {}
+        #: What was there before this run, and what is there now.
+        self.before: dict[str, ShardRecord] = {}
+        self.records: dict[str, ShardRecord] = {}
+        #: What was there, and had other bytes than were written.
+        self.damaged: list[str] = []
+        #: Bytes of the shards that are to be made, and of those of them that are not there in any form.
+        self._todo_bytes = self._missing_bytes = 0
+        self._news = threading.Condition()
+        self._is_planned = self._is_over = False
+        self._failure: BaseException | None = None
 
     def plan(self, overwrite: bool, verify: bool) -> None:
         """Find out what the shards will be, and which are there."""
-        replaced = []
         with self.progress("planning", "mixtures", None) as advance:
-            for shard in self._iterate_shards():
-                planned = self.writer.plan(shard)
-                self.planned[planned.name] = planned
-                record = self.writer.target.find(planned)
-                if record is not None and verify and not self.writer.target.is_intact(record):
-                    self.damaged.append(planned.name)
-                elif record is not None:
-                    self.before[planned.name] = record
-                else:
-                    other = self.writer.target.find_other(planned)
-                    if other is not None and not self.writer.extends(shard, other):
-                        replaced.append(planned.name)
+            for planned in self._iterate_planned(overwrite, verify):
                 advance(planned.mixtures)
 
+    def write(self, num_workers: int, overwrite: bool, verify: bool) -> None:
+        """Write the shards that are not there, and those that lack mixtures which can be rendered now."""
+        planner = threading.Thread(target=self._plan_ahead, args=(overwrite, verify), daemon=True)
+        planner.start()
+        try:
+            self._wait_for_what_is_there()
+            self._render(num_workers)
+        finally:
+            self._is_over = True
+            planner.join()
+        self.records = {**self.before, **self.records}
+
+    def _render(self, num_workers: int) -> None:
+        todo = self._iterate_todo()
+        for first in todo:  # or there is nothing to be told
+            if self._is_planned:
+                num_workers = min(num_workers, sum(map(self._is_todo, self.planned)))
+            with self.progress("rendering", "bytes", self._total) as advance:
+                shards = itertools.chain([first], todo)
+                for record in map_in_processes(self.writer.write, shards, num_workers, advance):
+                    self.records[record.name] = record
+
+    def _iterate_planned(self, overwrite: bool, verify: bool) -> Iterator[PlannedShard]:
+        target, replaced = self.writer.target, []
+        for shard in self._iterate_shards():
+            planned = self.writer.plan(shard)
+            record = target.find(planned)
+            if record is not None and verify and not target.is_intact(record):
+                self.damaged.append(planned.name)
+            elif record is not None:
+                self.before[planned.name] = record
+            else:
+                other = target.find_other(planned)
+                if other is not None and not self.writer.extends(shard, other):
+                    replaced.append(planned.name)
+            if planned.name not in self.before:
+                self._missing_bytes += planned.num_bytes
+            self.planned[planned.name] = planned
+            if self._is_todo(planned.name):
+                self._todo_bytes += planned.num_bytes
+            yield planned
         if replaced and not overwrite:
             raise OutputError(
-                f"{self.writer.target.folder} holds other mixtures where these would go, in {replaced[0]}"
+                f"{target.folder} holds other mixtures where these would go, in {replaced[0]}"
                 + (f" and {len(replaced) - 1:,} more. " if len(replaced) > 1 else ". ")
                 + "Choose another folder, or let them be replaced: --overwrite (overwrite=True)."
             )
 
-    def write(self, num_workers: int) -> None:
-        """Write the shards that are not there, and those that lack mixtures which can be rendered now."""
-        target = self.writer.target
-        for name in self.damaged:
-            target.forget(name)
-        todo = {name for name in self.planned if name not in self.before or self.before[name].skipped}
-        missing = sum(planned.num_bytes for name, planned in self.planned.items() if name not in self.before)
-        free = shutil.disk_usage(target.folder).free
-        if missing > free and self.writer.encoding.is_exact and self.writer.container.is_exact:
-            raise OutputError(
-                f"{target.folder} has {free / 1e6:,.0f} MB free, and {missing / 1e6:,.0f} MB are needed. Choose fewer "
-                "mixtures (--limit, --num-sources), FLAC, a lower rate, or another disk."
-            )
-        self.records = dict(self.before)
-        if not todo:
-            return
-        shards = (shard for shard in self._iterate_shards() if self.writer.name_of(shard) in todo)
-        with self.progress("rendering", "bytes", sum(self.planned[name].num_bytes for name in todo)) as advance:
-            for record in map_in_processes(self.writer.write, shards, min(num_workers, len(todo)), advance):
-                self.records[record.name] = record
+    def _plan_ahead(self, overwrite: bool, verify: bool) -> None:
+        """In a thread: plan to the end, or until the run is over."""
+        target, failure = self.writer.target, None
+        is_exact = self.writer.encoding.is_exact and self.writer.container.is_exact
+        try:
+            free = shutil.disk_usage(target.folder).free
+            for _ in self._iterate_planned(overwrite, verify):
+                with self._news:
+                    self._news.notify_all()
+                if self._is_over:
+                    return
+            if is_exact and self._missing_bytes > free:
+                raise OutputError(
+                    f"{target.folder} has {free / 1e6:,.0f} MB free, and {self._missing_bytes / 1e6:,.0f} MB are "
+                    "needed. Choose fewer mixtures (--limit, --num-sources), FLAC, a lower rate, or another disk."
+                )
+        except BaseException as error:
+            failure = error
+        with self._news:
+            self._failure, self._is_planned = failure, True
+            self._news.notify_all()
+
+    def _wait_for_what_is_there(self) -> None:
+        """Wait until all is planned; at least, for a moment, and until all shards are that are in the folder."""
+        there = {record.name for record in self.writer.target.records()}
+        end, told = time.monotonic() + _PLANNING_SECONDS, 0
+        with self.progress("planning", "mixtures", None) as advance, self._news:
+            while not self._is_planned and (time.monotonic() < end or not there <= self.planned.keys()):
+                self._news.wait(0.1)
+                seen = sum(planned.mixtures for planned in list(self.planned.values()))
+                advance(seen - told)
+                told = seen
+        self._check()
+
+    def _iterate_todo(self) -> Iterator[Shard]:
+        """The shards that are to be written, each as soon as it is planned."""
+        for shard in self._iterate_shards():
+            name = self.writer.name_of(shard)
+            with self._news:
+                while name not in self.planned and not self._is_planned:
+                    self._news.wait(0.1)
+            self._check()
+            if self._is_todo(name):
+                if name in self.damaged:
+                    self.writer.target.forget(name)
+                yield shard
+
+    def _is_todo(self, name: str) -> bool:
+        return name not in self.before or bool(self.before[name].skipped)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _total(self) -> int | None:
+        """The bytes that are to be rendered, once that is known."""
+        return self._todo_bytes if self._is_planned else None
 
     def finish(self) -> Export:
         """Write the list of what shards in the folder lack, other runs' too; returns what is there.

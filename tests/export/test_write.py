@@ -1,5 +1,8 @@
+import contextlib
 import json
 import tarfile
+import threading
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -11,6 +14,7 @@ from hive_datasets import Mixer, RecipeError, SourceNotFoundError, SourceRootErr
 from hive_datasets.errors import OutputError, SourceError
 from hive_datasets.export import write as write_module
 from hive_datasets.export.samples import Skipped
+from hive_datasets.export.shard import ShardWriter
 from tests.copies import own
 from tests.export.shards import by_id, contents_of, read_audio, read_tar, shards_of, write_metadata
 from tests.reference import render_mixture
@@ -351,3 +355,43 @@ def test_no_space(brief_metadata, corpora, tmp_path, monkeypatch):
     monkeypatch.setattr(write_module.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(OutputError, match="has 1 MB free, and 7 MB are needed"):
         write_mixtures(brief_metadata, tmp_path / "out", dataset_paths=corpora)
+
+
+def test_the_first_shards_are_written_while_others_are_planned(brief_metadata, corpora, tmp_path, monkeypatch):
+    """Of millions, planning takes a minute: here it waits for the first shard to be there."""
+    monkeypatch.setattr(write_module, "_PLANNING_SECONDS", 0.0)
+    plan, planned, totals = ShardWriter.plan, [], []
+
+    def plan_slowly(self, shard):
+        if (
+            threading.current_thread() is not threading.main_thread()
+        ):  # where shards are written, they are planned again
+            planned.append(shard)
+            if len(planned) == 3:
+                assert written.wait(60)
+        return plan(self, shard)
+
+    written = threading.Event()
+    monkeypatch.setattr(ShardWriter, "plan", plan_slowly)
+
+    @contextlib.contextmanager
+    def progress(step, unit, total):
+        def advance(done):
+            if step == "rendering":
+                totals.append(total())
+                if any(tmp_path.rglob("*.tar")):
+                    written.set()
+
+        yield advance
+
+    result = write_mixtures(brief_metadata, tmp_path, dataset_paths=corpora, mixtures_per_shard=5, progress=progress)
+    assert (result.mixtures, result.shards, len(planned)) == (64, 20, 20)
+    assert totals[0] is None and totals[-1] == result.num_bytes
+
+
+def test_what_cannot_be_planned_ends_a_run_that_has_begun(brief, corpora, tmp_path, monkeypatch):
+    monkeypatch.setattr(write_module, "_PLANNING_SECONDS", 0.0)
+    train = [recipe for recipe in brief if recipe.split == "train"]
+    file = write_metadata([*train, replace(train[-1], mix_id="a/b")], tmp_path / "m.json")
+    with pytest.raises(RecipeError, match="'a/b': it cannot name files"):
+        write_mixtures(file, tmp_path / "out", dataset_paths=corpora, mixtures_per_shard=2)
