@@ -29,7 +29,7 @@ import hive_datasets
 from datasets import load_dataset
 start = time.perf_counter()
 stream = load_dataset("hive", data_dir=sys.argv[1], dataset_paths=sys.argv[2], split="train", streaming=True)
-next(iter(stream))
+next(iter(stream))["mixture"]["mix"]
 seconds = time.perf_counter() - start
 print(json.dumps([seconds, peak(), stream.num_shards]))
 """
@@ -37,7 +37,7 @@ _CONVERT = """
 import json, sys, time
 from hive_datasets.cli.main import main
 start = time.perf_counter()
-assert main(["convert", "--quiet", *sys.argv[1:]]) == 0
+assert main(["convert", "--quiet", sys.argv[1], "--out", sys.argv[2]]) == 0
 print(json.dumps([time.perf_counter() - start, peak()]))
 """
 _IMPORT = "import time; start = time.perf_counter(); import {}; print([time.perf_counter() - start])"

@@ -89,7 +89,7 @@ def measure_header(folder: Path, rows: int = 40_000, files: int = 20_000) -> Non
         with _empty(folder / "assets") as assets:
             constants.HF_ASSETS_CACHE = str(assets)
             steps: dict[str, float] = {}
-            result = verify_sources(metadata, sources, check="header", jobs=jobs, progress=_clock(steps))
+            result = verify_sources(metadata, sources, check="header", num_workers=jobs, progress=_clock(steps))
         assert result.is_clean
         (checked,) = (seconds for step, seconds in steps.items() if step.startswith("checking"))
         ratios.append(bare / checked)

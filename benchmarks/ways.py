@@ -135,12 +135,12 @@ def threads(corpus: Corpus, num_threads: int) -> Render:
 
 def stream(corpus: Corpus, prepared: bool = False) -> Render:
     found = _load(corpus, prepared)
-    return lambda: found
+    return lambda: map(_render_row, found)
 
 
 def decode_threads(corpus: Corpus, num_threads: int) -> Render:
     found = _load(corpus)
-    return lambda: found.decode(num_threads=num_threads)
+    return lambda: map(_render_row, found.decode(num_threads=num_threads))
 
 
 def loader(corpus: Corpus, prepared: bool = False) -> Render:
@@ -201,6 +201,11 @@ def _write(shape: tuple[int, int]) -> Any:
     sources.fill(1.0)
     mix.fill(1.0)
     return sources, mix
+
+
+def _render_row(row: Any) -> Any:
+    row["mixture"]["mix"]  # which is rendered when it is asked for
+    return row
 
 
 def _load(corpus: Corpus, prepared: bool = False) -> Any:

@@ -19,6 +19,7 @@ from ..export.card import check_licence
 from ..export.hub import push_folder
 from ..mixing import Alignment, Stems
 from ..sources.servers import DEFAULT_TIMEOUT, TIMEOUT_VARIABLE
+from ..utils.progress import Progress, no_progress, show_progress
 
 
 def add_subset(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +32,10 @@ def add_subset(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dataset-paths", metavar="PATHS", help="the corpora: JSON text, a JSON file, a folder, an archive or a URL"
     )
-    group.add_argument("--split", action="append", metavar="SPLIT", help="only this split; may be repeated")
-    group.add_argument(
-        "--num-sources", action="append", metavar="N", type=parse_positive, help="only mixtures of N; may be repeated"
-    )
-    group.add_argument("--label", action="append", metavar="LABEL", help="only mixtures with it; may be repeated")
+    several: dict[str, Any] = {"nargs": "+", "action": "extend"}
+    group.add_argument("--split", metavar="SPLIT", type=parse_name, **several, help="only these splits")
+    group.add_argument("--num-sources", metavar="N", type=parse_positive, **several, help="only mixtures of N sources")
+    group.add_argument("--label", metavar="LABEL", **several, help="only mixtures with one of these labels")
     group.add_argument(
         "--mix-ids", metavar="FILE", type=Path, help="only the mixtures that a text file lists, a mix_id a line"
     )
@@ -46,6 +46,30 @@ def add_subset(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--limit", metavar="N", type=parse_positive, help="only the first N mixtures")
     add_timeout(group)
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that says where to write a folder."""
+    parser.add_argument("-o", "--out", metavar="DIR", required=True, help="where to")
+
+
+def add_workers(parser: argparse.ArgumentParser, of_what: str) -> None:
+    """Add the argument that says how much is done at once."""
+    parser.add_argument(
+        "--num-workers", metavar="N", type=parse_positive, help=f"{of_what} at once (default: one a core)"
+    )
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that says how the report is written."""
+    parser.add_argument(
+        "--format", choices=["table", "json"], default="table", help="of the report on standard output (default: table)"
+    )
+
+
+def progress_of(options: argparse.Namespace) -> Progress:
+    """What is told how far work is."""
+    return no_progress if options.quiet else show_progress
 
 
 def add_timeout(group: Any) -> None:
@@ -159,6 +183,13 @@ def parse_positive(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1, below 2**31")
     return int(text)
+
+
+def parse_name(text: str) -> str:
+    """The name of a split or a corpus, and no path: METADATA is swallowed by an option of several names before it."""
+    if any(character in text for character in "/\\:") or text.endswith((".json", ".jsonl", ".parquet")):
+        raise argparse.ArgumentTypeError(f"{text!r} is a path, no name: METADATA comes before the options")
+    return text
 
 
 def parse_seconds(text: str) -> float:

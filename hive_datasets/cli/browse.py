@@ -12,8 +12,9 @@ from ..errors import HiveError, describe
 from ..export.samples import check_roots
 from ..mixing import Mixer
 from ..utils.pictures import check_pictures
-from ..utils.progress import count_items, no_progress, show_progress
-from .arguments import add_rendering, add_subset, parse_port, rendering_of, subset_of
+from ..utils.progress import count_items
+from .arguments import add_rendering, add_subset, parse_port, progress_of, rendering_of, subset_of
+from .parser import add_parser
 from .wording import count
 
 #: Mixtures that are browsed unless more are asked for.
@@ -26,15 +27,12 @@ Opens a page on which mixtures and their sources can be heard, seen, filtered, s
 Sound is rendered when it is played. The first {_LIMIT:,} mixtures are listed; --limit takes more or fewer, at 1 KB of
 memory each. Ctrl-C ends it."""
 
+_EXAMPLES = ["--demo", "METADATA --dataset-paths PATHS --split test --label Dog Rain"]
+
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = commands.add_parser(
-        "browse",
-        help="listen to mixtures in a web browser",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_parser(commands, "browse", "listen to mixtures in a web browser", _DESCRIPTION, _EXAMPLES)
     add_subset(parser)
     add_rendering(parser)
     parser.add_argument(
@@ -42,7 +40,6 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--port", type=parse_port, default=_PORT, help=f"0 for any that is free (default: {_PORT})")
     parser.add_argument("--no-open", action="store_true", help="do not open a web browser")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=run)
 
 
@@ -52,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     mixer = Mixer(**rendering_of(options))
     check_roots(mixer)
     subset = subset_of(options, limit=_LIMIT)
-    progress = no_progress if options.quiet else show_progress
+    progress = progress_of(options)
     with progress("reading metadata", "mixtures", None) as advance:
         collection = Collection(count_items(subset.tables(mixer), advance))
     is_cut = options.limit is None and len(collection) == _LIMIT

@@ -16,6 +16,7 @@ from ..recipe.reading import JSON_SUFFIXES, PARQUET_SUFFIXES, list_metadata_file
 from ..recipe.uniqueness import UniqueIds
 from ..recipe.writing import JsonFileWriter, JsonTreeWriter, ParquetFileWriter, ParquetWriter, write_recipes
 from ..utils.files import remove_leftovers, written_aside
+from .parser import add_parser
 
 _DESCRIPTION = """\
 Converts metadata between the layout of the Hub (parquet) and that of the authors (JSON).
@@ -28,25 +29,21 @@ IN is a parquet, JSON or JSONL file, or a folder of such files. OUT is
 Every row is checked on the way. Fields that the schema does not know are left out.
 OUT appears when it is whole, and must not exist."""
 
+_EXAMPLES = ["metadata/ --out metadata.parquet", "train.parquet --to json --out tree"]
+
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = commands.add_parser(
-        "convert",
-        help="convert metadata between parquet and JSON",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_parser(commands, "convert", "convert metadata between parquet and JSON", _DESCRIPTION, _EXAMPLES)
     parser.add_argument("source", metavar="IN", help="metadata to read")
-    parser.add_argument("target", metavar="OUT", type=Path, help="what to write")
+    parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="what to write")
     parser.add_argument("--to", choices=["parquet", "json"], help="what to write into a folder OUT")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Convert, and say what was written."""
-    target: Path = options.target
+    target: Path = options.out
     if target.exists():
         raise argparse.ArgumentTypeError(f"{target} exists: remove it, or choose another name")
     remove_leftovers(target.parent, glob.escape(target.name))

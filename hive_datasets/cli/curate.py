@@ -17,8 +17,8 @@ from ..curation.page import table_of, write_examples
 from ..curation.records import Records
 from ..curation.run import Curation, run_pipeline
 from ..errors import RecordError, describe
-from ..utils.progress import no_progress, show_progress
-from .arguments import parse_positive
+from .arguments import add_format, parse_positive, progress_of
+from .parser import add_parser
 from .wording import count
 
 _DESCRIPTION = """\
@@ -40,23 +40,22 @@ num_workers may be said, too. The report goes to standard output, progress to st
 
 _KEYS = ("records", "output", "steps", "on_error", "records_per_shard", "num_workers")
 
+_EXAMPLES = ["curation.yaml --limit 100", "curation.yaml --resume --out curated"]
+
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = commands.add_parser(
-        "curate",
-        help="make a clean corpus of weakly labelled recordings",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_parser(
+        commands, "curate", "make a clean corpus of weakly labelled recordings", _DESCRIPTION, _EXAMPLES
     )
     parser.add_argument("config", metavar="CONFIG.yaml", type=Path, help="what to do")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, help="where to (default: the config's output)")
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run into this folder has ended")
     parser.add_argument("--limit", metavar="N", type=parse_positive, help="only the first N records")
     parser.add_argument(
         "--num-workers", metavar="N", type=parse_positive, help="processes (default: the config's, or 1)"
     )
-    parser.add_argument("--format", choices=["table", "json"], default="table", help="of the report")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
@@ -69,12 +68,12 @@ def run(options: argparse.Namespace) -> int:
         result = run_pipeline(
             pipeline,
             _records_of(config["records"], options.config.parent),
-            options.config.parent / Path(config["output"]).expanduser(),
+            options.out or options.config.parent / Path(config["output"]).expanduser(),
             resume=options.resume,
             limit=options.limit,
             records_per_shard=_positive(config, "records_per_shard", 200),
             num_workers=options.num_workers or _positive(config, "num_workers", 1),
-            progress=no_progress if options.quiet else show_progress,
+            progress=progress_of(options),
         )
     except KeyboardInterrupt:
         print("hive-datasets: interrupted; finished shards are kept: go on with --resume", file=sys.stderr)

@@ -1,7 +1,4 @@
-"""``hive-datasets``: the command line's entry, one module a subcommand.
-
-Exit codes: 0 done, 1 an error in the data or on the way to it, 2 a mistake in the command, 130 interrupted.
-"""
+"""``hive-datasets``: the command line's entry, one module a subcommand; exit codes are in `parser`."""
 
 from __future__ import annotations
 
@@ -13,20 +10,19 @@ from collections.abc import Sequence
 
 from .._version import __version__
 from ..errors import HiveError, SourceRootError
-from . import browse, convert, curate, package, prepare, preview, render, stats
+from . import browse, convert, curate, package, prepare, preview, render, stats, verify
 from .arguments import use_timeout
-from .wording import plain_warnings
+from .parser import make_parser
+from .wording import name_options, plain_warnings
 
 
 @plain_warnings("hive-datasets")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="hive-datasets", description="Tools for Hive's metadata and mixtures, and for curating audio of your own."
-    )
-    parser.add_argument("--version", action="version", version=f"hive-datasets {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (browse, stats, convert, prepare, render, preview, package, curate):
+    description = "Tools for Hive's metadata and mixtures, and for curating audio of your own."
+    parser = make_parser("hive-datasets", description, __version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
+    for command in (verify, browse, stats, convert, prepare, render, preview, package, curate):
         command.add_command(commands)
     options = parser.parse_args(arguments)
     use_timeout(options)
@@ -41,8 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     except (HiveError, OSError) as error:
         hint = " Here: --dataset-paths." if isinstance(error, SourceRootError) and not error.configured else ""
-        print(f"hive-datasets: {error}{hint}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("hive-datasets: interrupted; nothing half-written was left behind", file=sys.stderr)
+        known = commands.choices[options.command]._option_string_actions
+        print(f"hive-datasets: {name_options(str(error), known)}{hint}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interruption:
+        left = str(interruption) or "nothing half-written was left behind"
+        print(f"hive-datasets: interrupted; {left}", file=sys.stderr)
         return 130
+
+
+def verify_sources() -> int:
+    """``hive-verify-sources``: `verify`, by the name that it had first."""
+    return main(["verify", *sys.argv[1:]])

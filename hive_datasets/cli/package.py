@@ -6,8 +6,18 @@ import argparse
 from typing import Any
 
 from ..export.package import ROWS_PER_SHARD, write_package
-from ..utils.progress import no_progress, show_progress
-from .arguments import add_push, add_subset, parse_licence, parse_positive, push_if_asked, roots_of, subset_of
+from .arguments import (
+    add_out,
+    add_push,
+    add_subset,
+    parse_licence,
+    parse_positive,
+    progress_of,
+    push_if_asked,
+    roots_of,
+    subset_of,
+)
+from .parser import add_parser
 from .wording import count
 
 _DESCRIPTION = """\
@@ -16,17 +26,14 @@ Writes metadata as a dataset repository for the Hub: parquet shards of each spli
 No audio, no code. load_dataset("hive", data_dir=DIR) and plain load_dataset(DIR) both read it.
 DIR appears when it is whole, and must not be there before, or be empty."""
 
+_EXAMPLES = ["METADATA --out hive-metadata --license cc-by-4.0 --push-to-hub me/hive-metadata"]
+
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = commands.add_parser(
-        "package",
-        help="make a Hub repository of metadata",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_parser(commands, "package", "make a Hub repository of metadata", _DESCRIPTION, _EXAMPLES)
     add_subset(parser)
-    parser.add_argument("--out", metavar="DIR", required=True, help="where to")
+    add_out(parser)
     parser.add_argument(
         "--rows-per-shard",
         metavar="N",
@@ -37,19 +44,22 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--title", default="Mixtures", help="heading of the card")
     parser.add_argument(
         "--licence",
+        "--license",
         metavar="ID",
         type=parse_licence,
         default="other",
         help="of the metadata, by the Hub's identifier (default: other)",
     )
-    parser.add_argument("--licence-name", metavar="NAME", help="of --licence other: what the Hub calls it")
+    parser.add_argument(
+        "--licence-name", "--license-name", metavar="NAME", help="of --licence other: what the Hub calls it"
+    )
     parser.add_argument(
         "--licence-link",
+        "--license-link",
         metavar="LINK",
         help="of --licence other: its address (default: a file of the corpora's licences)",
     )
     add_push(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=run)
 
 
@@ -65,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         licence_name=options.licence_name,
         licence_link=options.licence_link,
         dataset_paths=roots_of(options),
-        progress=no_progress if options.quiet else show_progress,
+        progress=progress_of(options),
     )
     size = f"{result.num_bytes / 1e6:,.1f} MB"
     print(f"{count(result.mixtures, 'mixture')} in {count(result.files, 'parquet file')}, {size}, in {result.folder}")

@@ -12,8 +12,18 @@ from ..preparation import Preparation, prepare_sources
 from ..preparation.prepare import LACKING_NAME, SHARD_BYTES, Lacking
 from ..prepared.samples import SAMPLE_TYPES
 from ..sources import find_corpus
-from ..utils.progress import no_progress, show_progress
-from .arguments import add_subset, parse_positive, parse_rate, parse_size, roots_of, subset_of
+from .arguments import (
+    add_format,
+    add_out,
+    add_subset,
+    add_workers,
+    parse_rate,
+    parse_size,
+    progress_of,
+    roots_of,
+    subset_of,
+)
+from .parser import add_parser
 
 _DESCRIPTION = """\
 Decodes and resamples every chunk that mixtures need, once, for load_dataset("hive", prepared=DIR).
@@ -23,22 +33,19 @@ A chunk takes 2 bytes a sample: all of Hive at 44.1 kHz, 2,735 hours in 10 s chu
 for training; --dry-run tells what your choice takes.
 What is in DIR already is kept, so run it again to go on after an interruption, or to add what other metadata or
 corpora that came later need. Files appear when they are whole. Sources that cannot be read are listed in
-DIR/lacking.csv; mixtures that need them are rendered from the originals, where there are any.
+DIR/lacking.csv; mixtures that need them are rendered from the originals, where there are any."""
 
-exit codes: 0 everything is prepared, 1 some sources are lacking, or an error, 2 a mistake in the command,
-            130 interrupted"""
+_EXAMPLES = [
+    "METADATA --dataset-paths PATHS --out prepared --dry-run",
+    "METADATA --dataset-paths PATHS --out prepared --split train",
+]
 
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = commands.add_parser(
-        "prepare",
-        help="decode and resample sources once",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_parser(commands, "prepare", "decode and resample sources once", _DESCRIPTION, _EXAMPLES)
     add_subset(parser)
-    parser.add_argument("--out", metavar="DIR", required=True, help="where to")
+    add_out(parser)
     parser.add_argument(
         "--sampling-rate", metavar="HZ", type=parse_rate, default=44100, help="to resample to (default: 44100)"
     )
@@ -49,7 +56,7 @@ def add_command(commands: Any) -> None:
         default="int16",
         help="int16 (default): every mixture within one 16-bit step; float32: exact, twice the bytes; float16: coarse",
     )
-    parser.add_argument("--jobs", metavar="N", type=parse_positive, help="files read at once (default: one a core)")
+    add_workers(parser, "files read")
     parser.add_argument(
         "--shard-size",
         metavar="BYTES",
@@ -59,8 +66,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--verify", action="store_true", help="compare what is there with its checksums, and mend it")
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be done, and the bytes it takes")
-    parser.add_argument("--format", choices=["table", "json"], default="table", help="of the report")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
@@ -86,11 +92,11 @@ def _prepare(options: argparse.Namespace) -> int:
         dataset_paths=roots_of(options),
         only_crops=options.only_crops,
         sample_type=options.sample_type,
-        jobs=options.jobs,
+        num_workers=options.num_workers,
         shard_bytes=options.shard_size,
         verify=options.verify,
         dry_run=options.dry_run,
-        progress=no_progress if options.quiet else show_progress,
+        progress=progress_of(options),
     )
     print(json.dumps(_summary(result), indent=2) if options.format == "json" else _report(result, options))
     return 1 if result.lacking else 0

@@ -6,8 +6,19 @@ import argparse
 from typing import Any
 
 from ..export.preview import MIXTURES_PER_GROUP, write_preview
-from ..utils.progress import no_progress, show_progress
-from .arguments import add_push, add_rendering, add_subset, parse_positive, push_if_asked, rendering_of, subset_of
+from .arguments import (
+    add_out,
+    add_push,
+    add_rendering,
+    add_subset,
+    add_workers,
+    parse_positive,
+    progress_of,
+    push_if_asked,
+    rendering_of,
+    subset_of,
+)
+from .parser import add_parser
 from .wording import count
 
 _DESCRIPTION = """\
@@ -15,22 +26,17 @@ Writes a folder that is ready for the Hub: parquet with players for mixtures and
 
 The first mixtures of each split and number of sources are taken. Only corpora whose licence lets others pass their
 audio on are drawn on, unless you say --any-licence; the card says which are.
-DIR appears when it is whole, and must not be there before, or be empty.
+DIR appears when it is whole, and must not be there before, or be empty."""
 
-exit codes: 0 done, 1 some mixtures were left out, or an error, 2 a mistake in the command, 130 interrupted"""
+_EXAMPLES = ["--demo --out preview", "METADATA --dataset-paths PATHS --out preview --push-to-hub me/hive-preview"]
 
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = commands.add_parser(
-        "preview",
-        help="make a preview for the Hub's dataset viewer",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_parser(commands, "preview", "make a preview for the Hub's dataset viewer", _DESCRIPTION, _EXAMPLES)
     add_subset(parser)
     add_rendering(parser, stems=False)
-    parser.add_argument("--out", metavar="DIR", required=True, help="where to")
+    add_out(parser)
     parser.add_argument(
         "--per-group",
         metavar="N",
@@ -46,12 +52,14 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--stem-columns", action="store_true", help="a column for each stem, not one of lists")
     parser.add_argument(
-        "--any-licence", action="store_true", help="take all corpora: you say that you may pass their audio on"
+        "--any-licence",
+        "--any-license",
+        action="store_true",
+        help="take all corpora: you say that you may pass their audio on",
     )
     parser.add_argument("--title", default="Hive preview", help="heading of the card")
-    parser.add_argument("--jobs", metavar="N", type=parse_positive, help="mixtures at once (default: one a core)")
+    add_workers(parser, "mixtures rendered")
     add_push(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=run)
 
 
@@ -67,8 +75,8 @@ def run(options: argparse.Namespace) -> int:
         any_licence=options.any_licence,
         title=options.title,
         name=options.name or options.push_to_hub,
-        jobs=options.jobs,
-        progress=no_progress if options.quiet else show_progress,
+        num_workers=options.num_workers,
+        progress=progress_of(options),
         **rendering,
     )
     print(f"{count(result.mixtures, 'mixture')}, {result.num_bytes / 1e6:,.1f} MB, in {result.folder}")

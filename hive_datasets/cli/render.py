@@ -11,8 +11,18 @@ from typing import Any
 from ..export.containers import CONTAINERS
 from ..export.encoding import SUBTYPES
 from ..export.write import MIXTURES_PER_SHARD, SKIPPED_NAME, Export, write_mixtures
-from ..utils.progress import no_progress, show_progress
-from .arguments import add_rendering, add_subset, parse_positive, rendering_of, subset_of
+from .arguments import (
+    add_format,
+    add_out,
+    add_rendering,
+    add_subset,
+    add_workers,
+    parse_positive,
+    progress_of,
+    rendering_of,
+    subset_of,
+)
+from .parser import add_parser
 from .wording import count
 
 _DESCRIPTION = """\
@@ -25,23 +35,20 @@ Renders mixtures to files, in the authors' layout:
 {mix_id}.json has the authors' keys (mix_id, speaker_num, sample_rate, labels) and the whole recipe.
 A shard appears when it is whole. What is in DIR already is kept if it was made of the same recipes, so run it again to
 go on after an interruption; shards of other mixtures are replaced with --overwrite only. Mixtures that cannot be
-rendered are left out and listed in DIR/skipped.csv.
+rendered are left out and listed in DIR/skipped.csv."""
 
-exit codes: 0 every mixture was written, 1 some were left out, or an error, 2 a mistake in the command,
-            130 interrupted"""
+_EXAMPLES = [
+    "METADATA --dataset-paths PATHS --out tars --split train --num-sources 2 3 --dry-run",
+    "--demo --out tars --to parquet --audio flac",
+]
 
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = commands.add_parser(
-        "render",
-        help="render mixtures to tars, parquet or folders",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_parser(commands, "render", "render mixtures to tars, parquet or folders", _DESCRIPTION, _EXAMPLES)
     add_subset(parser)
     add_rendering(parser)
-    parser.add_argument("--out", metavar="DIR", required=True, help="where to")
+    add_out(parser)
     parser.add_argument("--to", choices=list(CONTAINERS), default="tar", help="what to write (default: tar)")
     parser.add_argument("--audio", choices=["wav", "flac"], default="wav", help="format of the audio (default: wav)")
     parser.add_argument(
@@ -57,9 +64,7 @@ def add_command(commands: Any) -> None:
         default=MIXTURES_PER_SHARD,
         help=f"default: {MIXTURES_PER_SHARD}",
     )
-    parser.add_argument(
-        "--num-workers", metavar="N", type=parse_positive, default=os.cpu_count() or 1, help="default: one a core"
-    )
+    add_workers(parser, "shards rendered, in processes")
     parser.add_argument(
         "--on-error",
         choices=["skip", "raise"],
@@ -74,8 +79,7 @@ def add_command(commands: Any) -> None:
         "--verify", action="store_true", help="compare what is there with what was written, and mend what differs"
     )
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be done, and the bytes it takes")
-    parser.add_argument("--format", choices=["table", "json"], default="table", help="of the report")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
@@ -97,13 +101,13 @@ def run(options: argparse.Namespace) -> int:
             audio=options.audio,
             subtype=options.subtype,
             mixtures_per_shard=options.mixtures_per_shard,
-            num_workers=options.num_workers,
+            num_workers=options.num_workers or os.cpu_count() or 1,
             on_error=options.on_error,
             like_authors=options.like_authors,
             overwrite=options.overwrite,
             verify=options.verify,
             dry_run=options.dry_run,
-            progress=no_progress if options.quiet else show_progress,
+            progress=progress_of(options),
             **rendering_of(options),
         )
     except KeyboardInterrupt:

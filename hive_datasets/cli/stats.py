@@ -12,28 +12,26 @@ from ..errors import OutputError, describe
 from ..statistics import Statistics, compute_statistics
 from ..statistics.report import draw_statistics, find_matplotlib, format_statistics
 from ..utils.files import written_aside
-from ..utils.progress import no_progress, show_progress
-from .arguments import add_subset, parse_file, parse_positive, roots_of, subset_of
+from .arguments import add_format, add_subset, parse_file, parse_positive, progress_of, roots_of, subset_of
+from .parser import add_parser
 
 _DESCRIPTION = """\
 Counts what mixtures are made of: labels and which of them occur together, corpora, SNRs, durations.
 
 No audio is read. The report goes to standard output, progress to standard error."""
 
+_EXAMPLES = ["METADATA --split train", "--demo --format json", "METADATA --picture stats.png"]
+
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = commands.add_parser(
-        "stats",
-        help="count labels, pairs of labels, corpora, SNRs, durations",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_parser(
+        commands, "stats", "count labels, pairs of labels, corpora, SNRs, durations", _DESCRIPTION, _EXAMPLES
     )
     add_subset(parser)
-    parser.add_argument("--format", choices=["table", "json"], default="table", help="of the report")
+    add_format(parser)
     parser.add_argument("--top", metavar="N", type=parse_positive, default=20, help="rows of a table (default: 20)")
     parser.add_argument("--picture", metavar="FILE", type=parse_file(".png"), help="draw it all as one picture")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=run)
 
 
@@ -41,9 +39,7 @@ def run(options: argparse.Namespace) -> int:
     """Count, and say what was counted."""
     if options.picture is not None:  # before all is counted
         _check_picture(options.picture)
-    found = compute_statistics(
-        subset_of(options), roots_of(options), progress=no_progress if options.quiet else show_progress
-    )
+    found = compute_statistics(subset_of(options), roots_of(options), progress=progress_of(options))
     is_json = options.format == "json"
     report = json.dumps(found.to_dict(), indent=2) if is_json else format_statistics(found, options.top)
     try:  # before the report, of which a reader may take the head only

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 
 def count(number: int, noun: str) -> str:
@@ -15,6 +16,29 @@ def count(number: int, noun: str) -> str:
         ('1 shard', '2,500 mixtures')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def name_options(message: str, options: Collection[str]) -> str:
+    """A message whose arguments are named as options of a command: errors name them as Python has them.
+
+    Example:
+        >>> name_options("fewer (num_sources=, limit=), overwrite=True or to='tar'", {"--overwrite", "--limit", "--to"})
+        'fewer (num_sources=, --limit), --overwrite or --to tar'
+        >>> name_options("dataset_paths: /nowhere does not exist", {"--dataset-paths"})
+        '--dataset-paths: /nowhere does not exist'
+    """
+
+    def translate(found: re.Match[str]) -> str:
+        name = _OPTIONS.get(found[1], f"--{found[1].replace('_', '-')}")
+        value = found[2].strip("'")
+        return found[0] if name not in options else f"{name} {value}".strip() if value != "True" else name
+
+    message = re.sub(r"\b([a-z_]+)=('[^']*'|True|[\w./]+|)", translate, message)
+    return re.sub(r"^([a-z_]+)()(?=: )", translate, message)
+
+
+#: Arguments whose options have other names.
+_OPTIONS = {"splits": "--split", "labels": "--label"}
 
 
 @contextlib.contextmanager

@@ -288,9 +288,7 @@ class _Target:
         if not any((self.folder / _STATE).glob("*.json")):
             return  # nothing was finished
         if not resume:
-            raise OutputError(
-                f"{self.folder} holds a run: resume it (--resume, or resume=True), or choose another folder"
-            )
+            raise OutputError(f"{self.folder} holds a run: resume it (resume=True), or choose another folder")
         try:
             there = json.loads(config.read_text(encoding="utf-8"))
         except ValueError:

@@ -188,6 +188,8 @@ class ListedAvailability:
 
     def __post_init__(self) -> None:
         """Raise `MetadataUnavailableError` if there is no such list."""
+        if not self.file.exists():
+            raise MetadataUnavailableError(f"available_only: {self.file} does not exist")
         try:
             names = pq.read_schema(self.file).names
         except (OSError, pa.ArrowInvalid) as error:

@@ -29,7 +29,7 @@ from ..mixing.origins import find_origin, remember_origin
 from ..prepared.store import find_prepared
 from ..recipe.metadata_files import HUB_REPOSITORY, find_metadata_files
 from ..recipe.overlap import check_files
-from ..recipe.parsing import normalize_split
+from ..recipe.parsing import SPLITS, normalize_split
 from ..recipe.selection import Seen, Selection
 from ..recipe.tables import labels_of, struct_from_table
 from ..recipe.uniqueness import UniqueIds
@@ -45,8 +45,6 @@ except ImportError:  # datasets < 5, which takes any key
 
 #: Options that say how recipes become audio, and which can. They change no cached table, so are no part of its name.
 RENDERING_OPTIONS = ("dataset_paths", "sampling_rate", "stems", "on_error", "alignment", "available_only", "prepared")
-#: Splits that rows of Hive's metadata name; whoever loads files under other names has a reason.
-_KNOWN_SPLITS = frozenset({"train", "validation", "test"})
 #: Recipes of a loaded table that are looked up at once.
 _AVAILABILITY_ROWS = 10_000
 
@@ -356,7 +354,7 @@ def _check_split(table: pa.Table, split: str, name: str) -> None:
         RecipeError: there are such rows.
     """
     expected = normalize_split(split)
-    if expected not in _KNOWN_SPLITS:
+    if expected not in SPLITS:  # whoever loads files under other names has a reason
         return
     others = [other for other in pc.unique(table.column("split")).to_pylist() if other != expected]
     if others:

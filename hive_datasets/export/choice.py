@@ -60,8 +60,8 @@ class Choice:
             raise MetadataUnavailableError(
                 f"none of {self.seen:,} mixtures draws only on corpora whose licence lets others pass their audio on "
                 f"({', '.join(corpus.title for corpus in list_corpora() if corpus.may_be_shared)}): they draw on "
-                f"{', '.join(sorted(self.restricted_corpora))}, too. If you may show those, say so: --any-licence "
-                "(any_licence=True)."
+                f"{', '.join(sorted(self.restricted_corpora))}, too. If you may show those, say so: "
+                "any_licence=True."
             )
         splits = list(dict.fromkeys(split for split, _ in self._groups))
         groups = [[self._groups[key] for key in sorted(self._groups) if key[0] == split] for split in splits]

@@ -107,7 +107,7 @@ def write_package(
                 if split not in _SPLITS:
                     raise RecipeError(
                         f'split {split!r} cannot be packaged: load_dataset("hive") reads {", ".join(_SPLITS)}. Choose '
-                        "among those (--split), or rename it.",
+                        "among those (splits=), or rename it.",
                         field="split",
                     )
                 writer = writers.setdefault(split, _SplitWriter(aside, split, rows_per_shard))

@@ -74,7 +74,7 @@ def write_preview(
     alignment: Alignment = "authors",
     dataset_paths: Any = None,
     prepared: Any = None,
-    jobs: int | None = None,
+    num_workers: int | None = None,
     progress: Progress = no_progress,
 ) -> Preview:
     """Write a folder that is ready for the Hub: ``data/*.parquet`` and ``README.md``.
@@ -95,7 +95,7 @@ def write_preview(
         alignment: at another rate than the metadata's, as for `Mixer`.
         dataset_paths: where the corpora are, as `load_dataset` takes it.
         prepared: prepared sources, as for `Mixer`.
-        jobs: mixtures rendered at once; None for as many as there are cores.
+        num_workers: mixtures rendered at once; None for as many as there are cores.
         progress: told how far it is.
 
     Raises:
@@ -121,8 +121,8 @@ def write_preview(
     """
     if audio not in _ENCODINGS:
         raise ValueError(f"audio must be one of {', '.join(_ENCODINGS)}, not {audio!r}")
-    if per_group < 1 or (jobs is not None and jobs < 1):
-        raise ValueError(f"per_group and jobs must be at least 1, not {per_group} and {jobs}")
+    if per_group < 1 or (num_workers is not None and num_workers < 1):
+        raise ValueError(f"per_group and num_workers must be at least 1, not {per_group} and {num_workers}")
     target = parse_folder(folder)
     check_empty(target)
     mixer = Mixer(dataset_paths, sampling_rate, prepared=prepared, alignment=alignment)
@@ -138,7 +138,7 @@ def write_preview(
     columns = max(recipe.num_sources for recipe in recipes) if stem_columns else None
     rates = {sampling_rate or recipe.sample_rate for recipe in recipes}
     rate = rates.pop() if len(rates) == 1 else None
-    run = _Run(mixer, rate, audio, columns, jobs or os.cpu_count() or 1)
+    run = _Run(mixer, rate, audio, columns, num_workers or os.cpu_count() or 1)
     with new_folder(target) as aside, progress("rendering", "mixtures", len(recipes)) as advance:
         (aside / "data").mkdir(parents=True)
         splits = {}
@@ -170,7 +170,7 @@ class _Run:
     audio: str
     #: How many columns of stems there are; None for one column of lists.
     stem_columns: int | None
-    jobs: int
+    num_workers: int
     skipped: list[Skipped] = field(default_factory=list)
     counter: StatisticsCounter = field(default_factory=StatisticsCounter)
 
@@ -197,7 +197,7 @@ class _Run:
         return Features({**first, "spectrogram": Image(), **columns})
 
     def _rows(self, recipes: list[Recipe], advance: Any) -> Iterator[dict[str, Any]]:
-        for recipe, made in zip(recipes, map_in_threads(self._make_row, recipes, self.jobs), strict=True):
+        for recipe, made in zip(recipes, map_in_threads(self._make_row, recipes, self.num_workers), strict=True):
             advance(1)
             if isinstance(made, Skipped):
                 self.skipped.append(made)

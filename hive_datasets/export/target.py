@@ -86,7 +86,7 @@ class Target:
             raise OutputError(f"{options_file} is damaged: choose another folder") from None
         if there != self.options:
             differing = [
-                f"{name} {there.get(name)!r}, not {value!r}"
+                f"{name}={there.get(name)!r}, not {value!r}"
                 for name, value in self.options.items()
                 if there.get(name) != value
             ]

@@ -257,7 +257,7 @@ class _Run:
             raise OutputError(
                 f"{target.folder} holds other mixtures where these would go, in {replaced[0]}"
                 + (f" and {len(replaced) - 1:,} more. " if len(replaced) > 1 else ". ")
-                + "Choose another folder, or let them be replaced: --overwrite (overwrite=True)."
+                + "Choose another folder, or let them be replaced: overwrite=True."
             )
 
     def _plan_ahead(self, overwrite: bool, verify: bool) -> None:
@@ -274,7 +274,7 @@ class _Run:
             if is_exact and self._missing_bytes > free:
                 raise OutputError(
                     f"{target.folder} has {free / 1e6:,.0f} MB free, and {self._missing_bytes / 1e6:,.0f} MB are "
-                    "needed. Choose fewer mixtures (--limit, --num-sources), FLAC, a lower rate, or another disk."
+                    "needed. Choose fewer mixtures (limit=, num_sources=), FLAC, a lower rate, or another disk."
                 )
         except BaseException as error:
             failure = error

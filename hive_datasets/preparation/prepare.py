@@ -88,7 +88,7 @@ def prepare_sources(
     dataset_paths: Any = None,
     only_crops: bool = False,
     sample_type: SampleType = "int16",
-    jobs: int | None = None,
+    num_workers: int | None = None,
     shard_bytes: int = SHARD_BYTES,
     verify: bool = False,
     dry_run: bool = False,
@@ -107,7 +107,7 @@ def prepare_sources(
         only_crops: only the samples that their crops need, not whole chunks.
         sample_type: "int16" differs by at most one 16-bit step in any of these mixtures; "float32" by nothing;
             "float16" by 2**-12 of each sample.
-        jobs: files read at once; None for as many as there are cores.
+        num_workers: files read at once; None for as many as there are cores.
         shard_bytes: size of a file, about.
         verify: compare what is there with its checksums, and make it again where they differ.
         dry_run: only tell what would be done.
@@ -136,8 +136,8 @@ def prepare_sources(
         raise ValueError(f"sampling_rate must be a positive number of Hz, not {sampling_rate!r}")
     if sample_type not in SAMPLE_TYPES:
         raise ValueError(f"sample_type must be one of {', '.join(SAMPLE_TYPES)}, not {sample_type!r}")
-    if (jobs is not None and jobs < 1) or shard_bytes < 1:
-        raise ValueError(f"jobs and shard_bytes must be at least 1, not {jobs}, {shard_bytes}")
+    if (num_workers is not None and num_workers < 1) or shard_bytes < 1:
+        raise ValueError(f"num_workers and shard_bytes must be at least 1, not {num_workers}, {shard_bytes}")
     if "://" in os.fspath(folder):
         raise ValueError(f"{folder} is a URL: prepare into a local folder, and upload that")
     if verify and dry_run:
@@ -147,7 +147,7 @@ def prepare_sources(
         target=Target(Path(folder).expanduser(), sampling_rate, sample_type),
         tables=functools.partial(as_subset(mixtures).tables, Mixer(given, sampling_rate, prepared=False)),
         catalogue=Catalogue(find_roots(given)),
-        jobs=jobs or os.cpu_count() or 1,
+        num_workers=num_workers or os.cpu_count() or 1,
         shard_bytes=shard_bytes,
         progress=progress,
     )
@@ -166,7 +166,7 @@ class _Run:
     target: Target
     tables: Callable[[], Iterator[pa.Table]]
     catalogue: Catalogue
-    jobs: int
+    num_workers: int
     shard_bytes: int
     progress: Progress
     mixtures: int = 0
@@ -230,7 +230,7 @@ class _Run:
         if self.num_bytes > free:
             raise PreparedSourcesError(
                 f"{self.target.folder} has {free / 1e6:,.0f} MB free, and {self.num_bytes / 1e6:,.0f} MB are needed. "
-                "Choose fewer mixtures, only their crops (--only-crops), a lower rate, or another disk."
+                "Choose fewer mixtures, only their crops (only_crops=True), a lower rate, or another disk."
             )
         self.written, total, self.num_bytes = 0, self.num_bytes, 0
         with self.progress("preparing", "bytes", total) as advance:
@@ -296,7 +296,7 @@ class _Run:
         self, clips: Iterable[Clip], sample_type: SampleType, advance: Callable[[int], Any]
     ) -> Iterator[PreparedClip]:
         make = functools.partial(self._make_one, sample_type=sample_type)
-        for made in map_in_threads(make, clips, self.jobs):
+        for made in map_in_threads(make, clips, self.num_workers):
             if isinstance(made, Lacking):
                 advance(self._bytes_of(made.clip))
                 self.lacking.append(made)

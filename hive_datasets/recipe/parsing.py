@@ -27,11 +27,23 @@ from .schema import (
     Source,
 )
 
+#: Those of Hive.
+SPLITS = ("train", "validation", "test")
 _SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
 #: Paths that could lead out of a corpus' folder; a pattern that `re` and Arrow both read.
 UNSAFE_PATH = r"^/|//|/$|(^|/)\.\.?(/|$)"
 _UNSAFE_PATH = re.compile(UNSAFE_PATH.replace("$", r"\Z"))  # `re` has "$" before a last line break, too
 _SOURCE_FIELD_NAMES = [name for name, _ in SOURCE_FIELDS]
+
+
+def find_slip(split: str) -> str | None:
+    """The split of Hive that a name is a slip of, its letters in another order; None of any other name.
+
+    Example:
+        >>> find_slip("trian"), find_slip("train"), find_slip("dev")
+        ('train', None, None)
+    """
+    return next((name for name in SPLITS if sorted(name) == sorted(split) and name != split), None)
 
 
 def normalize_split(split: str) -> str:
@@ -91,7 +103,7 @@ def parse_recipe(row: Mapping[str, Any] | str, where: str | None = None) -> Reci
     mixing = fields.nested("mixing_params")
     recipe = Recipe(
         mix_id=fields.text("mix_id"),
-        split=normalize_split(info.text("split")),
+        split=normalize_split(info.split()),
         sample_rate=info.count("sample_rate"),
         target_duration=info.positive("target_duration"),
         sources=_parse_sources(fields),
@@ -240,6 +252,13 @@ class _Fields:
             raise self.error(name, f"is {value!r:.60}: half a surrogate pair is no text")
         if 4 * len(value) > MAX_TEXT_BYTES and len(value.encode()) > MAX_TEXT_BYTES:
             raise self.error(name, f"is {value!r:.60}..., of more than {MAX_TEXT_BYTES:,} bytes")
+        return value
+
+    def split(self) -> str:
+        value = self.text("split")
+        meant = find_slip(value)
+        if meant:
+            raise self.error("split", f"is {value!r}: did you mean {meant!r}?")
         return value
 
     def relative_path(self, name: str) -> str:

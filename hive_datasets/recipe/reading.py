@@ -77,6 +77,8 @@ def list_metadata_files(path: str) -> list[str]:
     fs, root = fsspec.core.url_to_fs(path)
     if fs.isfile(root):
         return [path]
+    if "://" not in path and not fs.exists(root):
+        raise MetadataUnavailableError(f"no metadata: {path} does not exist")
     found = sorted(file for file in fs.find(root) if is_metadata_file(file))
     if not found:
         suffixes = ", ".join(METADATA_SUFFIXES)
@@ -215,7 +217,7 @@ def iterate_json(stream: IO[str], file: str) -> Iterator[Any]:
     decoder = json.JSONDecoder()
     text, position = "", 0
     in_array: bool | None = None
-    rows = 0
+    rows = lines = 0  # before what is held
 
     def fail(problem: str) -> RecipeError:
         return RecipeError(f"{file}: {problem}", where=file)
@@ -230,6 +232,7 @@ def iterate_json(stream: IO[str], file: str) -> Iterator[Any]:
         while position < len(text) and (text[position].isspace() or text[position] == ","):
             position += 1
         if position == len(text):
+            lines += text.count("\n")
             text, position = read(), 0
             if text:
                 continue
@@ -254,8 +257,10 @@ def iterate_json(stream: IO[str], file: str) -> Iterator[Any]:
                 raise fail(f"row {rows + 1} is broken, or longer than {_MAX_ROW_CHARACTERS:,} characters") from None
             block = read()
             if not block:
-                near = text[position : position + 60]
-                raise fail(f"row {rows + 1} is not valid JSON, or cut short: {error.msg} near {near!r}") from None
+                near = text[error.pos : error.pos + 60] or text[position : position + 60]
+                where = f"line {lines + error.lineno}, row {rows + 1}"
+                raise fail(f"{where} is not valid JSON, or cut short: {error.msg} near {near!r}") from None
+            lines += text.count("\n", 0, position)
             text, position = text[position:] + block, 0
             continue
         except (ValueError, RecursionError) as error:  # numbers of too many digits; lists in lists in lists

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import MetadataUnavailableError, UnknownLabelError
+from .parsing import SPLITS
 from .schema import RECIPE_SCHEMA
 from .tables import contains_label, labels_of
 
@@ -159,12 +160,28 @@ class Seen:
                 f"{self._where}: {len(names)} of {len(self._selection.mix_ids or ())} mix_ids are not there: {listed}"
             )
         if not self.chosen:
-            said = ", ".join(f"{name}={value!r}" for name, value in self._said.items() if value is not None)
-            raise MetadataUnavailableError(f"{self._where}: there is no mixture{' with ' if said else ''}{said}")
+            said = "".join(_describe(name, value) for name, value in self._said.items() if value is not None)
+            raise MetadataUnavailableError(f"{self._where}: there is no mixture{said}")
         if not self.given:
             raise MetadataUnavailableError(
                 f"{self._where}: none of {self.chosen:,} mixtures can be rendered here. hive-verify-sources tells why."
             )
+
+
+def _describe(name: str, value: Any) -> str:
+    """By what mixtures were chosen, in words.
+
+    Example:
+        >>> _describe("splits", ["trian"]), _describe("num_sources", [2, 7]), _describe("labels", "Bark")
+        (" of split trian (did you mean 'train'?)", ' of 2 or 7 sources', ' with label Bark')
+    """
+    values = list(value) if isinstance(value, _COLLECTIONS) else [value]
+    listed = " or ".join(map(str, values))
+    if name in ("split", "splits"):
+        close = [name for each in values for name in difflib.get_close_matches(str(each), SPLITS, n=1)]
+        return f" of split {listed}" + (f" (did you mean {close[0]!r}?)" if close and close[0] not in values else "")
+    words = {"num_sources": f" of {listed} sources", "labels": f" with label {listed}"}
+    return words.get(name, f" with {name}={value}")
 
 
 def explain_filters(error: pa.ArrowException) -> ValueError:

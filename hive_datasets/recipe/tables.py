@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import RecipeError
-from .parsing import UNSAFE_PATH, normalize_split, parse_recipe
+from .parsing import UNSAFE_PATH, find_slip, normalize_split, parse_recipe
 from .schema import (
     HUB_SCHEMA,
     MAX_DURATION,
@@ -60,7 +60,7 @@ def table_from_hub(table: pa.Table, where: str | None = None) -> pa.Table:
     columns["sources"] = sources
     arrays = [_cast(columns[field.name], field.type, field.name, where) for field in RECIPE_SCHEMA]
     result = pa.table(arrays, schema=RECIPE_SCHEMA)
-    if not _is_valid(result):
+    if not _is_valid(result) or any(map(find_slip, pc.unique(result.column("split")).to_pylist())):
         raise _first_fault(table, where)
     return _normalize_splits(result)
 

@@ -170,6 +170,8 @@ def parse_roots(dataset_paths: Any, origin: str = "dataset_paths") -> Roots:
         return Roots(folders=((name, path),), origin=origin) if find_corpus(name) else Roots(parent=path, origin=origin)
     if os.path.isfile(path):
         return _roots_from_json(Path(path).read_text(encoding="utf-8"), Path(path).parent, f"{origin} ({path})")
+    if not os.path.exists(path):
+        raise SourceRootError(f"{origin}: {path} does not exist")
     raise SourceRootError(f"{origin}: {path} is neither a folder, an archive nor a JSON file")
 
 

@@ -18,8 +18,8 @@ from .corpora import Corpus
 
 #: The rules and what they mean for a file, in the order of preference.
 RULES = {
-    "root_too_deep": "the root is a folder inside the corpus",
-    "root_too_shallow": "the root is a folder above the corpus",
+    "root_too_deep": "below a root that is a folder inside the corpus",
+    "root_too_shallow": "below a root that is a folder above the corpus",
     "folders": "in other folders",
     "case": "in upper or lower case",
     "spaces": "with other spaces",

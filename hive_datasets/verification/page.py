@@ -23,9 +23,7 @@ def write_page(result: Verification, file: Path) -> None:
     page = resources.files("hive_datasets.verification").joinpath("page.html").read_text(encoding="utf-8")
     total = len(result.details)
     findings = list(itertools.islice(result.findings(), MAX_FINDINGS))
-    left_out = (
-        f"The first {MAX_FINDINGS:,} of {total:,}; a report file (--report) has all." if total > MAX_FINDINGS else ""
-    )
+    left_out = f"The first {MAX_FINDINGS:,} of {total:,}; a report file has all." if total > MAX_FINDINGS else ""
     usable, mixtures = int(result.usable.sum()), len(result.usable)
     text = Template(page).substitute(
         level=escape(result.level),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from ..errors import (
     AmbiguousSourceError,
@@ -22,6 +23,7 @@ from ..errors import (
 from ..recipe.metadata_files import read_metadata
 from ..sources import Roots, find_corpus, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource, OpenRoot, describe_rules
+from ..sources.corpora import find_nearest_name
 from ..utils.progress import Progress, count_items, no_progress
 from ..utils.threads import call_in_threads
 from .advice import advise
@@ -34,6 +36,15 @@ from .result import PARTLY_BAD, USABLE, Verification
 _KEPT_RESULTS = 1024
 
 
+@runtime_checkable
+class Mixtures(Protocol):
+    """What knows which mixtures are meant, as `Subset` does."""
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The mixtures, as tables of `RECIPE_SCHEMA`."""
+        ...
+
+
 @dataclass(slots=True)
 class _Located:
     """A needed file that was found."""
@@ -44,13 +55,13 @@ class _Located:
 
 
 def verify_sources(
-    metadata: str | os.PathLike[str] | None = None,
+    metadata: str | os.PathLike[str] | Mixtures | None = None,
     dataset_paths: Any = None,
     *,
     check: str = "exists",
     splits: Collection[str] | None = None,
     corpora: Collection[str] | None = None,
-    jobs: int | None = None,
+    num_workers: int | None = None,
     rescan: bool = False,
     progress: Progress = no_progress,
 ) -> Verification:
@@ -60,18 +71,18 @@ def verify_sources(
     modification stay.
 
     Args:
-        metadata: a file or folder of metadata, or its URL; None for what ``load_dataset("hive")`` reads.
+        metadata: a file or folder of metadata, or its URL; None for what ``load_dataset("hive")`` reads; or a `Subset`.
         dataset_paths: where the corpora are, as `load_dataset` takes it.
         check: "exists"; "header", which also compares rate and length with what the mixtures need; or
             "decode", which also decodes every needed frame.
         splits: only mixtures of these.
         corpora: only sources of these; nothing is then said about the other sources of their mixtures.
-        jobs: files checked at once; None for as many as there are cores.
+        num_workers: files checked at once; None for as many as there are cores.
         rescan: list every root anew, and remember nothing of its files.
         progress: told how far it is.
 
     Raises:
-        ValueError: there is no such check, or `jobs` is less than 1.
+        ValueError: there is no such check, or `num_workers` is less than 1.
         MetadataUnavailableError, RecipeError: the metadata cannot be read, or has no such mixtures.
         SourceRootError: no roots are configured. (A root that cannot be opened is a finding, and so is a server that
             cannot be reached.)
@@ -85,21 +96,24 @@ def verify_sources(
     """
     if check not in LEVELS:
         raise ValueError(f"check must be one of {', '.join(LEVELS)}, not {check!r}")
-    if jobs is not None and jobs < 1:
-        raise ValueError(f"jobs must be at least 1, not {jobs}")
+    if num_workers is not None and num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, not {num_workers}")
     given: Roots | None = None if dataset_paths is None else parse_roots(dataset_paths)
     catalogue = Catalogue(find_roots(given))
     with progress("reading metadata", "mixtures", None) as advance:
-        tables = count_items(read_metadata(metadata, splits), advance)
+        given_tables = metadata.tables() if isinstance(metadata, Mixtures) else read_metadata(metadata, splits)
+        tables = count_items(given_tables, advance)
         needs = collect_needs(tables, splits, corpora, keep_spans=check != "exists")
     if not needs.paths:
+        nearest = [name for name in map(find_nearest_name, corpora or ()) if name]
         chosen = [f"of split {name}" for name in splits or ()] + [f"with sources of {name}" for name in corpora or ()]
-        where = metadata or "the metadata of Hive"
-        raise MetadataUnavailableError(f"{where}: there is no mixture {' or '.join(chosen)}".rstrip())
+        where = "the metadata" if isinstance(metadata, Mixtures) else metadata or "the metadata of Hive"
+        hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+        raise MetadataUnavailableError(f"{where}: there is no mixture {' or '.join(chosen)}{hint}".rstrip())
     run = _Run(needs, catalogue, check, tuple(corpora or ()))
     run.locate(rescan, progress)
     if check != "exists":
-        run.check_files(jobs or os.cpu_count() or 1, rescan, progress)
+        run.check_files(num_workers or os.cpu_count() or 1, rescan, progress)
     return run.finish()
 
 
@@ -172,7 +186,7 @@ class _Run:
         self.details[position] = (location, detail)
         return status
 
-    def check_files(self, jobs: int, rescan: bool, progress: Progress) -> None:
+    def check_files(self, num_workers: int, rescan: bool, progress: Progress) -> None:
         """Look into every file that was found, unless what was seen of it is remembered."""
         with contextlib.ExitStack() as stack:
             memories = {}
@@ -198,7 +212,7 @@ class _Run:
                     keep(_KEPT_RESULTS)
 
                 try:
-                    call_in_threads(self._check, pending, jobs, note)
+                    call_in_threads(self._check, pending, num_workers, note)
                 finally:  # whatever interrupts, what was checked stays checked
                     keep(1)
         self._judge()

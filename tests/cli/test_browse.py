@@ -70,7 +70,7 @@ def test_mistakes(shared, corpora, served, capsys, more, message):
 
 
 def test_without_roots(shared, served, capsys):
-    assert main(["browse", str(shared / "mini" / "hub")]) == 1
+    assert main(["browse", str(shared / "mini" / "hub")]) == 2
     assert "Here: --dataset-paths." in capsys.readouterr().err
     assert served == []
 
@@ -80,5 +80,5 @@ def test_without_matplotlib(served, capsys, monkeypatch):
 
     pictures._palette.cache_clear()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main(["browse", "--demo"]) == 1
+    assert main(["browse", "--demo"]) == 2
     assert "pip install 'hive-datasets[plot]'" in capsys.readouterr().err

@@ -13,8 +13,8 @@ from hive_datasets.recipe import writing
 from hive_datasets.recipe.schema import HUB_SCHEMA
 
 
-def convert(*arguments):
-    return main(["convert", "--quiet", *map(str, arguments)])
+def convert(source, out, *options):
+    return main(["convert", "--quiet", str(source), "--out", str(out), *options])
 
 
 def by_id(path):
@@ -82,7 +82,7 @@ def test_a_fault_leaves_nothing_behind(tmp_path, demo_recipes, capsys):
     rows[-1]["sources"][0]["snr_db"] = None
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     for target in ("out.parquet", "out.json", "out"):
-        assert convert(tmp_path / "rows.json", tmp_path / target) == 1
+        assert convert(tmp_path / "rows.json", tmp_path / target) == 2
         assert "rows.json, mixture sample_00000023, source s1: snr_db is missing" in capsys.readouterr().err
         assert [file.name for file in tmp_path.iterdir()] == ["rows.json"]
 
@@ -90,7 +90,7 @@ def test_a_fault_leaves_nothing_behind(tmp_path, demo_recipes, capsys):
 @pytest.mark.parametrize("content", [b"", b"PAR1 and no more"])
 def test_broken_parquet(tmp_path, capsys, content):
     (tmp_path / "a.parquet").write_bytes(content)
-    assert convert(tmp_path / "a.parquet", tmp_path / "out") == 1
+    assert convert(tmp_path / "a.parquet", tmp_path / "out") == 2
     assert "a.parquet: not a parquet file" in capsys.readouterr().err
 
 
@@ -106,13 +106,13 @@ def test_nothing_is_overwritten(demo, tmp_path, capsys):
 
 
 def test_no_metadata(tmp_path, capsys):
-    assert convert(tmp_path, tmp_path / "out") == 1
+    assert convert(tmp_path, tmp_path / "out") == 2
     assert "no metadata there" in capsys.readouterr().err
 
 
 def test_from_the_shell(demo, tmp_path, subprocess_environment):
     script = Path(sys.executable).parent / "hive-datasets"
-    command = [script, "convert", demo / "metadata", tmp_path / "out.jsonl"]
+    command = [script, "convert", demo / "metadata", "-o", tmp_path / "out.jsonl"]
     result = subprocess.run(command, env=subprocess_environment, capture_output=True, text=True, check=True)
     assert result.stdout == f"40 mixtures written to {tmp_path}/out.jsonl\n"
     assert "40/40" in result.stderr  # progress
@@ -124,5 +124,5 @@ def test_what_a_killed_run_left_goes_away(demo, tmp_path, capsys):
         folder.mkdir()
         (folder / "half").touch()
         os.utime(folder, (0, 0))
-    assert main(["convert", str(demo / "metadata"), str(tmp_path / "out"), "--to", "json", "--quiet"]) == 0
+    assert main(["convert", str(demo / "metadata"), "-o", str(tmp_path / "out"), "--to", "json", "--quiet"]) == 0
     assert not left.exists() and others.exists()

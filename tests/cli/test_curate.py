@@ -51,7 +51,7 @@ def test_a_report_and_a_page(config, tmp_path, capsys):
 
 def test_going_on(config, tmp_path, capsys):
     assert main(["curate", str(config), "--limit", "8", "--quiet"]) == 0
-    assert main(["curate", str(config), "--quiet"]) == 1
+    assert main(["curate", str(config), "--quiet"]) == 2
     assert "holds a run: resume it (--resume" in capsys.readouterr().err
     assert main(["curate", str(config), "--quiet", "--resume", "--num-workers", "2"]) == 0
     assert "in 4 shards, 2 of which were there" in capsys.readouterr().out
@@ -102,7 +102,7 @@ def test_configurations_that_are_wrong(tmp_path, capsys, monkeypatch, text, mess
     file = tmp_path / "config.yaml"
     if text is not None:
         file.write_text(text)
-    assert main(["curate", str(file), "--quiet"]) == 1
+    assert main(["curate", str(file), "--quiet"]) == 2
     err = capsys.readouterr().err
     err = err[err.index("hive-datasets: ") :]  # after datasets' own progress
     assert message in err and err.count("\n") <= 6
@@ -129,7 +129,7 @@ def test_a_model_beside_the_configuration(config, tmp_path, monkeypatch):
 def test_a_backend_that_is_missing(config, tmp_path, capsys):
     steps = [{"SingleEvent": {"judge": {"TransformersJudge": {"name": str(tmp_path / "nowhere")}}}}]
     broken = write(tmp_path / "broken.yaml", records="recordings.json", output="broken", steps=steps)
-    assert main(["curate", str(broken), "--quiet"]) == 1
+    assert main(["curate", str(broken), "--quiet"]) == 2
     err = capsys.readouterr().err
     assert "cannot be loaded from" in err or "is needed: pip install" in err
 

@@ -9,7 +9,7 @@ def test_what_is_said(shared, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out.startswith("64 mixtures in 4 parquet files, 0.0 MB, in ")
     assert "writing: 64 mixtures" in err
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert "is there already, and not empty: remove it, or choose another name" in capsys.readouterr().err
 
 

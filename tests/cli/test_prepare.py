@@ -43,7 +43,7 @@ def test_options(arguments, tmp_path, capsys):
         "--shard-size",
         "1MB",
     ]
-    assert main([*arguments, *options, "--sampling-rate", "32000", "--jobs", "1", "--format", "json"]) == 0
+    assert main([*arguments, *options, "--sampling-rate", "32000", "--num-workers", "1", "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
     prepared = PreparedSources(tmp_path / "p")
     assert report["mixtures"] == 24 and report["lacking"] == {} and report["clips"] == report["written"]
@@ -78,16 +78,16 @@ def test_verify(few, tmp_path, capsys):
 
 
 def test_errors(few, arguments, tmp_path, capsys):
-    assert main([*arguments, "--label", "no such label"]) == 1
+    assert main([*arguments, "--label", "no such label"]) == 2
     assert "no mixture has the label 'no such label'" in capsys.readouterr().err
     assert main(few) == 0
-    assert main([*few, "--sampling-rate", "16000"]) == 1
+    assert main([*few, "--sampling-rate", "16000"]) == 2
     assert "prepare into another folder" in capsys.readouterr().err
     for mistake in (
         ["--sampling-rate", "0"],
         ["--sampling-rate", "44.1k"],
         ["--sample-type", "int8"],
-        ["--jobs", "x"],
+        ["--num-workers", "x"],
         ["--shard-size", "big"],
         ["--verify", "--dry-run"],
         ["--out", "s3://bucket/p"],

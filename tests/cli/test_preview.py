@@ -29,9 +29,9 @@ def test_mixtures_that_are_left_out(arguments, copy, mini, capsys):
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["--label", "Barq"], 1, "Nearest: 'Bark'"),
-        (["--label", "Trumpet"], 1, "draws only on corpora whose licence lets others pass their audio on"),
-        (["--out", "/proc/out"], 1, "/proc/out cannot be written"),
+        (["--label", "Barq"], 2, "Nearest: 'Bark'"),
+        (["--label", "Trumpet"], 2, "draws only on corpora whose licence lets others pass their audio on"),
+        (["--out", "/proc/out"], 2, "/proc/out cannot be written"),
         (["--per-group", "0"], 2, "no whole number of at least 1"),
         (["--stems", "unscaled"], 2, "unrecognized arguments"),
     ],

@@ -59,7 +59,7 @@ def test_what_was_left_out_and_clipped(arguments, copy, mini, capsys, tmp_path):
     out = capsys.readouterr().out
     assert "Clipped: " in out
     assert f"listed in {tmp_path / 'out' / 'skipped.csv'}. The first: mixture sample_" in out
-    assert main([*arguments, "--stems", "unscaled", "--on-error", "raise"]) == 1
+    assert main([*arguments, "--stems", "unscaled", "--on-error", "raise"]) == 2
     assert "cannot be read from" in capsys.readouterr().err
 
 
@@ -67,7 +67,7 @@ def test_shards_of_other_runs_are_told(arguments, capsys):
     arguments += ["--num-sources", "2", "--num-sources", "3"]
     assert main([*arguments, "--mixtures-per-shard", "4"]) == 0
     capsys.readouterr()
-    assert main([*arguments, "--mixtures-per-shard", "4", "--split", "train", "--limit", "4"]) == 1
+    assert main([*arguments, "--mixtures-per-shard", "4", "--split", "train", "--limit", "4"]) == 2
     assert "let them be replaced: --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--mixtures-per-shard", "4", "--split", "train", "--limit", "4", "--overwrite"]) == 0
     assert "Beside them, from earlier runs, of other mixtures: 4 shards, train/" in capsys.readouterr().out
@@ -76,16 +76,16 @@ def test_shards_of_other_runs_are_told(arguments, capsys):
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["--label", "Brak"], 1, "no mixture has the label 'Brak'. Nearest: 'Bark'"),
+        (["--label", "Brak"], 2, "no mixture has the label 'Brak'. Nearest: 'Bark'"),
         (["--audio", "flac", "--subtype", "FLOAT"], 2, "FLAC has PCM_16 and PCM_24 only"),
         (["--demo"], 2, "--demo has metadata and sounds of its own"),
         (["--sampling-rate", "16"], 2, "'16' is no sampling rate in Hz, such as 16000"),
         (["--limit", "0"], 2, "no whole number of at least 1"),
-        (["--out", "/proc/nowhere"], 1, "/proc/nowhere/.hive-datasets cannot be written"),
+        (["--out", "/proc/nowhere"], 2, "/proc/nowhere/.hive-datasets cannot be written"),
         (["--mix-ids", "/nowhere/ids.txt"], 2, "/nowhere/ids.txt cannot be read: No such file"),
         (["--mix-ids", "/dev/null"], 2, "/dev/null lists no mix_id"),
         (["--limit", "9" * 30], 2, "below 2**31"),
-        (["--audio", "flac", "--sampling-rate", "700001"], 1, "flac of 700,001 Hz cannot be written"),
+        (["--audio", "flac", "--sampling-rate", "700001"], 2, "flac of 700,001 Hz cannot be written"),
     ],
 )
 def test_mistakes(arguments, capsys, more, code, message):
@@ -99,7 +99,7 @@ def test_mistakes(arguments, capsys, more, code, message):
 
 def test_no_roots(arguments, capsys):
     del arguments[2:4]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert "no source roots are configured" in (err := capsys.readouterr().err)
     assert "--dataset-paths" in err
 

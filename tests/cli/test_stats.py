@@ -61,7 +61,7 @@ def test_labels_that_a_terminal_has_not(shared, mini, tmp_path, subprocess_envir
 
 def test_mistakes(shared, capsys, tmp_path, monkeypatch):
     metadata = str(shared / "mini" / "hub")
-    assert main(["stats", metadata, "--label", "Barq"]) == 1
+    assert main(["stats", metadata, "--label", "Barq"]) == 2
     assert "no mixture has the label 'Barq'. Nearest: 'Bark'" in capsys.readouterr().err
     for name, message in {"p.jpg": "must end with .png", "no/p.png": "is in no folder", "d.png": "is a folder"}.items():
         (tmp_path / "d.png").mkdir(exist_ok=True)
@@ -70,14 +70,14 @@ def test_mistakes(shared, capsys, tmp_path, monkeypatch):
         assert exit_.value.code == 2
         assert message in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert main(["stats", metadata, "--quiet", "--picture", str(tmp_path / "p.png")]) == 1
+    assert main(["stats", metadata, "--quiet", "--picture", str(tmp_path / "p.png")]) == 2
     assert "pip install 'hive-datasets[plot]'" in capsys.readouterr().err
     assert not (tmp_path / "p.png").exists()
 
 
 def test_a_picture_that_cannot_be_written_costs_no_report(shared, capsys):
     pytest.importorskip("matplotlib")
-    assert main(["stats", str(shared / "mini" / "hub"), "--quiet", "--picture", "/proc/p.png"]) == 1
+    assert main(["stats", str(shared / "mini" / "hub"), "--quiet", "--picture", "/proc/p.png"]) == 2
     out, err = capsys.readouterr()
     assert out.startswith("64 mixtures of 224 sources")
     assert err.startswith("hive-datasets: /proc/p.png cannot be written: ")

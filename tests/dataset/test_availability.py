@@ -158,7 +158,7 @@ def test_a_laptop_with_three_corpora(load, corpora, mini):
 def test_mistakes_are_told_at_once(load, tmp_path, corpora):
     with pytest.raises(SourceRootError, match="no source roots are configured"):
         load(None)
-    with pytest.raises(MetadataUnavailableError, match=r"nowhere\.parquet cannot be read"):
+    with pytest.raises(MetadataUnavailableError, match=r"nowhere\.parquet does not exist"):
         load(corpora, available_only=tmp_path / "nowhere.parquet")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     with pytest.raises(MetadataUnavailableError, match=r"no list of usable mixtures: it has the columns a"):

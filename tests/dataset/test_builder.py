@@ -214,7 +214,7 @@ def test_nothing_to_choose_is_an_error(shared, corpora, layout, streaming):
 
     with pytest.raises(UnknownLabelError, match=r"no mixture has the label 'Brak'\. Nearest: 'Bark'"):
         choose(labels=["Rain", "Brak"])
-    with pytest.raises(MetadataUnavailableError, match="there is no mixture with num_sources=7"):
+    with pytest.raises(MetadataUnavailableError, match="there is no mixture of 7 sources"):
         choose(num_sources=7)
     with pytest.raises(MetadataUnavailableError, match="there is no mixture with filters="):
         choose(filters=[("mix_id", "==", "none")])

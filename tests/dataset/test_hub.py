@@ -109,8 +109,8 @@ def test_downloading_then_working_offline(shared, corpora, run):
 
 VERIFY = """
     import json, sys
-    from hive_datasets.cli.verify_sources import main
-    code = main(["--quiet", "--split", "train", "--split", "test", "--write-index", sys.argv[1]])
+    from hive_datasets.cli.main import main
+    code = main(["verify", "--quiet", "--split", "train", "test", "--write-index", sys.argv[1]])
     print(json.dumps(code))
 """
 

@@ -88,7 +88,7 @@ def test_a_label_that_does_not_exist(metadata):
 
 
 def test_a_label_that_others_of_the_choice_exclude_exists(metadata):
-    with pytest.raises(MetadataUnavailableError, match="there is no mixture with num_sources=9, labels='Bark'"):
+    with pytest.raises(MetadataUnavailableError, match="there is no mixture of 9 sources with label Bark"):
         ids(Subset(metadata, labels="Bark", num_sources=9))
 
 

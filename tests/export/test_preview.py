@@ -196,7 +196,7 @@ def test_nothing_may_be_shown(metadata, corpora, mini, tmp_path):
     ids = [recipe.mix_id for recipe in mini if recipe.split == "train" and not may_be_shown(recipe)]
     subset = Subset(metadata, splits=["train"], mix_ids=ids)
     with pytest.raises(
-        MetadataUnavailableError, match=f"none of {len(ids)} mixtures draws only on .*AudioSet.*--any-licence"
+        MetadataUnavailableError, match=f"none of {len(ids)} mixtures draws only on .*AudioSet.*any_licence=True"
     ):
         write_preview(subset, tmp_path / "out", dataset_paths=corpora)
     assert not (tmp_path / "out").exists()
@@ -344,7 +344,7 @@ def test_what_is_in_the_way(metadata, corpora, tmp_path):
         write_preview(metadata, "s3://bucket/out", dataset_paths=corpora)
     with pytest.raises(OutputError, match="cannot be written"):
         write_preview(metadata, "/proc/out", dataset_paths=corpora)
-    for options in ({"audio": "ogg"}, {"per_group": 0}, {"jobs": 0}):
+    for options in ({"audio": "ogg"}, {"per_group": 0}, {"num_workers": 0}):
         with pytest.raises(ValueError):
             write_preview(metadata, tmp_path / "out", dataset_paths=corpora, **options)
 

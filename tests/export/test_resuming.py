@@ -35,7 +35,7 @@ def test_what_changed_is_written_again(brief, corpora, tmp_path):
     row["sources"][0]["applied_weight"] *= 0.5
     write_metadata([parse_recipe(row), *train[1:]], file)
     for dry_run in (True, False):
-        with pytest.raises(OutputError, match=r"holds other mixtures .*/tar_00001.tar\. .* --overwrite"):
+        with pytest.raises(OutputError, match=r"holds other mixtures .*/tar_00001.tar\. .* overwrite=True"):
             write_mixtures(file, tmp_path / "out", dry_run=dry_run, **options)
     assert contents_of(tmp_path / "out") == before
     result = write_mixtures(file, tmp_path / "out", overwrite=True, **options)
@@ -141,7 +141,7 @@ def test_other_options_are_in_the_way(brief_metadata, corpora, tmp_path):
     subset = Subset(brief_metadata, limit=2)
     write_mixtures(subset, tmp_path, dataset_paths=corpora)
     before = contents_of(tmp_path)
-    with pytest.raises(OutputError, match="was written with stems 'scaled', not 'unscaled': choose another folder"):
+    with pytest.raises(OutputError, match="was written with stems='scaled', not 'unscaled': choose another folder"):
         write_mixtures(subset, tmp_path, dataset_paths=corpora, stems="unscaled")
     assert contents_of(tmp_path) == before
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hive_datasets import MetadataUnavailableError, RecipeError, read_recipes
+from hive_datasets import MetadataUnavailableError, RecipeError, parse_recipe, read_recipes
 from hive_datasets.recipe import reading
 from hive_datasets.recipe.reading import iterate_json, open_parquet, read_row_group
 from hive_datasets.recipe.tables import hub_from_table, recipes_from_table, table_from_recipes
@@ -62,7 +62,7 @@ def test_a_file_object_is_read_by_the_caller_alone(tmp_path, demo_recipes):
 def test_no_metadata(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(MetadataUnavailableError, match="no metadata there"):
+        with pytest.raises(MetadataUnavailableError, match="no metadata"):
             list(read_recipes(path))
     with pytest.raises(TypeError, match="rows or a path"):
         list(read_recipes(5))
@@ -135,3 +135,27 @@ def test_part_of_a_row_group(tmp_path, demo_recipes, monkeypatch):
         for start, stop in [(0, None), (0, 13), (3, 4), (4, 11), (12, 13), (5, 5)]:
             rows = [r for table in read_row_group(parquet, "a", 0, start, stop) for r in recipes_from_table(table)]
             assert rows == demo_recipes[:13][start:stop]
+
+
+@pytest.mark.parametrize("filler", [0, 400_000])
+def test_broken_json_is_told_by_its_line(tmp_path, demo_recipes, filler):
+    """Also behind what was read, and let go of, before."""
+    rows = [recipe.to_json().replace('", "', '",\n "') for recipe in demo_recipes[:2]]
+    text = "[\n" + " " * filler + ",\n".join([*rows, rows[0].replace('"sources"', '"sources', 1)]) + "\n]"
+    (tmp_path / "a.json").write_text(text)
+    lines = text.split("\n")
+    broken = max(number for number, line in enumerate(lines, start=1) if '"sources:' in line)
+    with pytest.raises(RecipeError, match=rf"a\.json: line {broken}, row 3 is not valid JSON"):
+        list(read_recipes(tmp_path / "a.json"))
+
+
+@pytest.mark.parametrize("split", ["trian", "tset"])
+def test_a_slip_of_a_split_is_refused(tmp_path, row, shared, split):
+    message = rf"split is '{split}': did you mean 't(rain|est)'\?"
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe({**row, "split": split})
+    table = pq.read_table(shared / "mini" / "hub" / "test" / "data.parquet")
+    index = table.schema.get_field_index("split")
+    pq.write_table(table.set_column(index, "split", pa.array([split] * len(table))), tmp_path / "a.parquet")
+    with pytest.raises(RecipeError, match=message):
+        list(read_recipes(tmp_path / "a.parquet"))

@@ -99,7 +99,7 @@ def test_metadata_that_lies_twice(twice, corpora, tmp_path, read):
 
 
 def test_convert_leaves_nothing(twice, tmp_path, capsys):
-    assert main(["convert", str(twice), str(tmp_path / "out" / "one.jsonl"), "--quiet"]) == 1
+    assert main(["convert", str(twice), "-o", str(tmp_path / "out" / "one.jsonl"), "--quiet"]) == 2
     assert "is in" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
 

@@ -376,9 +376,7 @@ def test_a_root_whose_name_is_not_utf8(corpora, tmp_path, mini, shared, subproce
     assert Mixer(root)(lost)["mix"].any()
     with pytest.raises(SourceNotFoundError, match="there is no such file"):
         locate(root, "ESC-50-master/audio/none.wav")
-    from hive_datasets.cli import verify_sources
-
     metadata = os.fsencode(shared / "mini" / "hub")
-    command = [sys.executable, "-c", f"import sys; from {verify_sources.__name__} import main; sys.exit(main())"]
+    command = [sys.executable, "-c", "import sys; from hive_datasets.cli.main import main; sys.exit(main())", "verify"]
     run = subprocess.run([*command, metadata, b"--dataset-paths", os.fsencode(root)], env=subprocess_environment)
     assert run.returncode == 0

@@ -113,7 +113,7 @@ def test_json_file_and_json_text(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("/no/such/thing", "neither a folder, an archive nor a JSON file"),
+        ("/no/such/thing", "/no/such/thing does not exist"),
         ("{broken", "not valid JSON"),
         (5, "a mapping or a path, not int"),
         ({"AudioSet": 5}, "not a pair of corpus and folder"),

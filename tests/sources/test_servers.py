@@ -175,15 +175,14 @@ def test_interrupted_while_a_server_stalls(server, shared, tmp_path, subprocess_
     metadata = str(shared / "mini" / "hub")
     out = [] if command == "verify" else ["--out", str(tmp_path / "out")]
     more = {
-        "prepare": ["--jobs", "4"],
-        "verify": ["--check", "header", "--jobs", "4"],
+        "prepare": ["--num-workers", "4"],
+        "verify": ["--check", "header", "--num-workers", "4"],
         "render": ["--num-workers", "2"],
     }
-    name = "verify_sources" if command == "verify" else "main"
-    arguments = [*([] if command == "verify" else [command]), metadata, "--dataset-paths", server.url, *out]
-    arguments += [*more.get(command, ["--any-licence", "--jobs", "4"]), "--timeout", "20", "--quiet"]
+    arguments = [command, metadata, "--dataset-paths", server.url, *out]
+    arguments += [*more.get(command, ["--any-licence", "--num-workers", "4"]), "--timeout", "20", "--quiet"]
     server.fault = audio("stall")
-    code = f"import sys; from hive_datasets.cli.{name} import main; sys.exit(main({arguments!r}))"
+    code = f"import sys; from hive_datasets.cli.main import main; sys.exit(main({arguments!r}))"
     environment = {**subprocess_environment, "PYTHONWARNINGS": "default"}
     run = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
     while not any(asked[1].endswith((".wav", ".flac")) for asked in server.requests + server.stalls):

@@ -182,7 +182,7 @@ def test_what_was_checked_survives_an_interruption(metadata, copy, monkeypatch):
 
     monkeypatch.setattr(verify, "check_header", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        verify_sources(metadata, copy, check="header", jobs=1)
+        verify_sources(metadata, copy, check="header", num_workers=1)
     seen.clear()
     monkeypatch.setattr(verify, "check_header", lambda located: seen.append(located) or check(located))
     assert verify_sources(metadata, copy, check="header").is_clean
@@ -418,8 +418,8 @@ def test_the_configured_metadata_and_roots(corpora, monkeypatch):
         verify_sources("/no/such/metadata")
     with pytest.raises(ValueError, match="exists, header, decode, not 'listen'"):
         verify_sources(check="listen")
-    with pytest.raises(ValueError, match="jobs must be at least 1, not -1"):
-        verify_sources(jobs=-1)
+    with pytest.raises(ValueError, match="num_workers must be at least 1, not -1"):
+        verify_sources(num_workers=-1)
 
 
 def test_a_damaged_memory_is_made_anew(metadata, copy):

@@ -7,7 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from hive_datasets import verify_sources
-from hive_datasets.cli.verify_sources import main
+from hive_datasets.cli import main as cli
+
+
+def main(arguments):
+    return cli.main(["verify", *arguments])
 
 
 @pytest.fixture
@@ -64,14 +68,18 @@ def test_the_report_comes_first_and_each_file_for_itself(metadata, corpora, tmp_
     [
         (["--check", "listen"], "invalid choice: 'listen'"),
         (["--corpus", "nonsense"], "there is no mixture with sources of nonsense"),
-        (["--jobs", "0"], "at least 1"),
+        (["--corpus", "Audioest"], "of Audioest (did you mean AudioSet?)"),
+        (["--split", "trian"], "of split trian (did you mean 'train'?)"),
+        (["--split", "test", "a/b"], "'a/b' is a path, no name: METADATA comes before the options"),
+        (["--lable", "Dog"], "unrecognized arguments: --lable Dog. Did you mean --label?"),
+        (["--num-workers", "0"], "at least 1"),
         (["--dataset-paths", ""], "is empty"),
         (["--corpus", "ESC50", "--write-index", "a.parquet"], "needs all corpora"),
         (["--write-index", "a.csv"], "must end with .parquet"),
         (["--html", "a.csv"], "must end with .html"),
         (["--report", "a.txt"], "must end with .jsonl or .csv or .parquet"),
         (["--split", "nonsense"], "there is no mixture of split nonsense"),
-        (["--dataset-paths", "/no/such/folder"], "/no/such/folder is neither a folder, an archive nor a JSON file"),
+        (["--dataset-paths", "/no/such/folder"], "--dataset-paths: /no/such/folder does not exist"),
     ],
 )
 def test_mistakes_are_2(metadata, corpora, arguments, says, capsys):
@@ -92,7 +100,7 @@ def test_no_metadata_and_no_roots_are_2(tmp_path, corpora, capsys):
 
 
 def test_progress_goes_to_standard_error_with_rate_and_time_left(metadata, corpora, subprocess_environment):
-    code = "import sys; from hive_datasets.cli.verify_sources import main; sys.exit(main())"
+    code = "import sys; from hive_datasets.cli.main import verify_sources; sys.exit(verify_sources())"
     command = [sys.executable, "-c", code, metadata, "--dataset-paths", str(corpora), "--check", "decode"]
     done = subprocess.run(command, env=subprocess_environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -104,7 +112,7 @@ def test_progress_goes_to_standard_error_with_rate_and_time_left(metadata, corpo
 
 
 def test_a_reader_that_leaves_early(metadata, corpora, tmp_path, subprocess_environment):
-    code = "import sys; from hive_datasets.cli.verify_sources import main; sys.exit(main())"
+    code = "import sys; from hive_datasets.cli.main import verify_sources; sys.exit(verify_sources())"
     command = [
         sys.executable,
         "-c",
@@ -128,7 +136,7 @@ def test_a_reader_that_leaves_early(metadata, corpora, tmp_path, subprocess_envi
 
 SLOW = """
 import sys
-from hive_datasets.cli.verify_sources import main
+from hive_datasets.cli.main import verify_sources as main
 from hive_datasets.verification import verify
 check, count = verify.check_header, 0
 def slow(located):
@@ -139,7 +147,7 @@ def slow(located):
         sys.stdin.readline()
     return check(located)
 verify.check_header = slow
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())
 """
 
 
@@ -154,7 +162,7 @@ def test_ctrl_c_keeps_what_was_verified(metadata, corpora, subprocess_environmen
         str(corpora),
         "--check",
         "header",
-        "--jobs",
+        "--num-workers",
         "1",
     ]
     process = subprocess.Popen(
