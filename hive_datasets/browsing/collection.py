@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..recipe import RECIPE_SCHEMA, Recipe
 from ..recipe.tables import labels_of, prefixes_of, recipes_from_table
@@ -50,8 +51,10 @@ class Collection:
         return len(self._table)
 
     def find(self, wanted: Mapping[str, list[str]]) -> npt.NDArray[np.int64]:
-        """The rows that have every wanted value of every facet; others than facets are ignored."""
+        """The rows that have every wanted value of every facet, and in their mix_id what is wanted of that."""
         rows = np.ones(len(self), dtype=bool)
+        for part in wanted.get("mix_id", ()):
+            rows &= pc.match_substring(self._table.column("mix_id"), part, ignore_case=True).to_numpy()
         for name, values in wanted.items():
             for value in values if name in self.facets else ():
                 rows &= self.facets[name].rows_with(value)

@@ -1,39 +1,43 @@
-"""A small web server: the page, what it lists, and sound and pictures rendered when they are asked for."""
+"""What web browsers are answered: the page, what it lists, and sound and pictures rendered when they are asked for.
+
+Connections are waitress', requests and ranges are Werkzeug's.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import importlib
 import ipaddress
 import json
+import logging
 import re
 import socket
 import sys
 import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
-from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import HiveError
+from ..errors import HiveError, SourceError, SourceRootError
 from ..export.encoding import Encoding
 from ..mixing import Mixer, RenderedMixture
-from ..utils.pictures import draw_signal, loudest_of
+from ..utils.pictures import can_draw, draw_signal, loudest_of, place_frequencies
 from .collection import Collection, describe_recipe
 
 #: Mixtures that stay rendered: those of a page, some 5 MB each.
 _KEPT_MIXTURES = 24
 #: Mixtures of a page of the list.
 PAGE_ROWS = 12
+#: Connections at once, and seconds after which one on which nothing is asked for is closed.
+_MAX_CONNECTIONS, _IDLE_SECONDS = 64, 30
 _ENCODING = Encoding("wav", "PCM_16")
-_RANGE = re.compile(r"bytes=(\d{0,12})-(\d{0,12})")
 
 
-class BrowseServer(ThreadingHTTPServer):
+class BrowseServer:
     """Serves mixtures to web browsers.
 
     Args:
@@ -42,50 +46,70 @@ class BrowseServer(ThreadingHTTPServer):
         host: address to listen at; that of this machine alone by default.
         port: port to listen at; 0 for any that is free.
         note: shown on the page.
+        max_connections: at once; more have to wait.
+        idle_seconds: after which a connection on which nothing is asked for is closed.
 
     Raises:
         OSError: the address cannot be listened at.
+        HiveError: waitress and Werkzeug are not installed.
     """
 
-    daemon_threads = True
-    #: Of others, those that a browser opened are kept waiting; more are turned away, before descriptors run out.
-    max_connections = 64
-
     def __init__(
-        self, collection: Collection, mixer: Mixer, host: str = "127.0.0.1", port: int = 0, note: str = ""
+        self,
+        collection: Collection,
+        mixer: Mixer,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        note: str = "",
+        max_connections: int = _MAX_CONNECTIONS,
+        idle_seconds: int = _IDLE_SECONDS,
     ) -> None:
         self.collection, self.mixer, self.note = collection, mixer, note
         self._lock = threading.Lock()
-        self._free = threading.Semaphore(self.max_connections)
         self._render = functools.lru_cache(_KEPT_MIXTURES)(self._render_anew)
-        if ":" in host:
-            self.address_family = socket.AF_INET6
-        super().__init__((host, port), _Handler)
-        self.is_local = ipaddress.ip_address(str(self.server_address[0])).is_loopback
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family)
+        self.server_address: tuple[str, int] = listening.getsockname()[:2]
+        self.is_local = ipaddress.ip_address(self.server_address[0]).is_loopback
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a page asks for several pictures at once
+        self._is_serving = False
+        self._requests = _import("werkzeug.wrappers")
+        self._server = _import("waitress").create_server(
+            self._requests.Request.application(self._answer),
+            sockets=[listening],
+            connection_limit=max_connections,
+            channel_timeout=idle_seconds,
+            cleanup_interval=min(idle_seconds, 5),
+            ident=None,
+        )
 
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """As `socketserver` has it; where there are no descriptors, not again at once."""
+    def serve_forever(self) -> None:
+        """Serve until Ctrl-C, or until it is closed."""
+        self._is_serving = True
         try:
-            return super().get_request()
-        except OSError:
-            time.sleep(0.1)
-            raise
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """As `socketserver` has it, up to a number of connections."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-            return
-        with contextlib.suppress(OSError):
-            request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """As `socketserver` has it."""
-        try:
-            super().process_request_thread(request, client_address)
+            self._server.run()
         finally:
-            self._free.release()
+            self._is_serving = False
+            self._server.task_dispatcher.shutdown()
+            self._release()
+
+    def close(self) -> None:
+        """Serve no more; from any thread."""
+        if self._is_serving:
+            self._server.trigger.pull_trigger(self._release)  # by the thread that serves, which then has nothing to do
+        else:
+            self._release()
+
+    def _release(self) -> None:
+        _import("waitress.wasyncore").close_all(self._server._map, ignore_all=True)
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        host, port = self.server_address
+        if ipaddress.ip_address(host).is_unspecified:
+            host = socket.gethostname()
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
     def explain(self, error: HiveError) -> str:
         """An error as a page may show it: to others, without where the files of this machine are."""
@@ -96,120 +120,95 @@ class BrowseServer(ThreadingHTTPServer):
         what = f"mixture {mix_id}" + (f", source {source_id}" if source_id else "") if mix_id else "it"
         return f"{what} cannot be rendered ({type(error).__name__}); whoever started this server is told why"
 
-    @property
-    def url(self) -> str:
-        """Its address."""
-        host = str(self.server_address[0])
-        if ipaddress.ip_address(host).is_unspecified:
-            host = socket.gethostname()
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}/"
-
     def signal(self, row: int, name: str) -> tuple[npt.NDArray[np.float32], int, float]:
         """A signal of a mixture, "mix" or "s1", ...; its rate in Hz; and what `loudest_of` says of the mixture.
+
+        Of a mixture that cannot be rendered, its sources are, but for those that cannot be read.
 
         Raises:
             IndexError: there is no such mixture or signal.
             HiveError: it cannot be rendered.
         """
+        recipe = self.collection.recipe(row)
+        names = ["mix", *(f"s{n}" for n in range(1, recipe.num_sources + 1))]
+        if name not in names:
+            raise IndexError(f"mixture {row} has no signal {name!r}, but {', '.join(names)}")
+        number = names.index(name)
         # one at a time: a page asks for all signals of a mixture at once, and they are rendered together
         with self._lock:
-            rendered, loudest = self._render(row)
-        signals = {"mix": rendered["mix"], **{f"s{n}": s for n, s in enumerate(rendered["sources"], start=1)}}
-        if name not in signals:
-            raise IndexError(f"mixture {row} has no signal {name!r}, but {', '.join(signals)}")
-        return signals[name], rendered["sampling_rate"], loudest
+            try:
+                rendered, loudest = self._render(row, None)
+            except (SourceError, SourceRootError):
+                if name == "mix":
+                    raise
+                rendered, loudest = self._render(row, number - 1)
+                number = 1
+        return rendered["sources"][number - 1] if number else rendered["mix"], rendered["sampling_rate"], loudest
 
-    def list_page(self, query: dict[str, list[str]]) -> dict[str, Any]:
+    def _render_anew(self, row: int, source: int | None) -> tuple[RenderedMixture, float]:
+        recipe = self.collection.recipe(row)
+        if source is not None:
+            recipe = replace(recipe, sources=(recipe.sources[source],))
+        rendered = self.mixer(recipe)
+        return rendered, loudest_of(rendered["mix"]) if can_draw() else 0.0
+
+    def _answer(self, request: Any) -> Any:
+        """A response to a request."""
+        try:
+            body, type_ = self._find(request)
+        except (IndexError, ValueError) as error:
+            return self._refuse(404, str(error))
+        except HiveError as error:
+            return self._refuse(500, self.explain(error))
+        except (MemoryError, OverflowError) as error:
+            return self._refuse(500, f"it cannot be rendered: {type(error).__name__}: {error}")
+        response = self._requests.Response(body, content_type=type_)
+        response.cache_control.no_store = True  # what a row is, another run of this server may see otherwise
+        response.accept_ranges = "bytes"
+        if request.range is None or request.range.units != "bytes":  # none is asked for, or it is none
+            return response
+        try:
+            return response.make_conditional(request, accept_ranges=True, complete_length=len(body))
+        except _import("werkzeug.exceptions").RequestedRangeNotSatisfiable:
+            return self._requests.Response(status=416, headers={"Content-Range": f"bytes */{len(body)}"})
+
+    def _find(self, request: Any) -> tuple[bytes, str]:
+        if self.is_local and not _is_this_machine(request.headers.get("Host", "")):
+            raise ValueError("this server answers this machine only")  # not a page that points a name of its own here
+        path, query = request.path, request.args.to_dict(flat=False)
+        answers: dict[str, Callable[[], Any]] = {"/facets": self._describe, "/mixtures": lambda: self._list(query)}
+        if path == "/":
+            return _page(), "text/html; charset=utf-8"
+        if path in answers:
+            return _to_json(answers[path]()), "application/json"
+        wanted = re.fullmatch(r"/(\d{1,9})/(mix|s\d+)\.(wav|png)", path)
+        if wanted is None or (wanted[3] == "png" and not can_draw()):
+            raise ValueError(f"there is no {path}")
+        signal, rate, loudest = self.signal(int(wanted[1]), wanted[2])
+        if wanted[3] == "wav":
+            return _ENCODING.encode(signal, rate)[0], "audio/wav"
+        return draw_signal(signal, rate, loudest), "image/png"
+
+    def _describe(self) -> dict[str, Any]:
+        about = {"total": len(self.collection), "note": self.note, "has_pictures": can_draw()}
+        return {**about, **self.collection.describe()}
+
+    def _list(self, query: dict[str, list[str]]) -> dict[str, Any]:
         """A page of the mixtures that a query asks for."""
         rows = self.collection.find(query)
         offset = query.get("offset", ["0"])[0]
         if not re.fullmatch(r"\d{1,9}", offset):
             raise ValueError(f"offset must be a number, not {offset[:20]!r}")
         first = int(offset)
-        chosen = rows[first : first + PAGE_ROWS].tolist()
-        return {
-            "total": len(rows),
-            "mixtures": [describe_recipe(row, self.collection.recipe(row)) for row in chosen],
-        }
+        mixtures = []
+        for row in rows[first : first + PAGE_ROWS].tolist():
+            recipe = self.collection.recipe(row)
+            frequencies = place_frequencies(self.mixer.sampling_rate or recipe.sample_rate)
+            mixtures.append({**describe_recipe(row, recipe), "frequencies": frequencies})
+        return {"total": len(rows), "mixtures": mixtures}
 
-    def _render_anew(self, row: int) -> tuple[RenderedMixture, float]:
-        rendered = self.mixer(self.collection.recipe(row))
-        return rendered, loudest_of(rendered["mix"])
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    #: Seconds after which a connection on which nothing is asked for is closed.
-    timeout = 30
-
-    @property
-    def _browse(self) -> BrowseServer:
-        return cast(BrowseServer, self.server)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # a browser that has gone
-            super().handle()
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        try:
-            url = urlsplit(self.path)
-            body, type_ = self._answer(unquote(url.path), parse_qs(url.query))
-            self._send(200, body, type_)
-        except (IndexError, ValueError) as error:
-            self._send_error(404, str(error))
-        except HiveError as error:
-            self._send_error(500, self._browse.explain(error))
-        except (MemoryError, OverflowError) as error:
-            self._send_error(500, f"it cannot be rendered: {type(error).__name__}: {error}")
-        except (BrokenPipeError, ConnectionResetError):  # a player has heard enough
-            self.close_connection = True
-
-    def _answer(self, path: str, query: dict[str, list[str]]) -> tuple[bytes, str]:
-        if self._browse.is_local and not _is_this_machine(self.headers.get("Host", "")):
-            raise ValueError("this server answers this machine only")  # not a page that points a name of its own here
-        if path == "/":
-            return _page(), "text/html; charset=utf-8"
-        if path == "/facets":
-            facets = {"total": len(self._browse.collection), "note": self._browse.note}
-            return _to_json({**facets, **self._browse.collection.describe()}), "application/json"
-        if path == "/mixtures":
-            return _to_json(self._browse.list_page(query)), "application/json"
-        wanted = re.fullmatch(r"/(\d{1,9})/(mix|s\d+)\.(wav|png)", path)
-        if wanted is None:
-            raise ValueError(f"there is no {path}")
-        signal, rate, loudest = self._browse.signal(int(wanted[1]), wanted[2])
-        if wanted[3] == "wav":
-            return _ENCODING.encode(signal, rate)[0], "audio/wav"
-        return draw_signal(signal, rate, loudest), "image/png"
-
-    def _send(self, status: int, body: bytes, type_: str) -> None:
-        """Send a body, or the part of it that is asked for: players seek by it."""
-        found = _RANGE.fullmatch(self.headers.get("Range", ""))
-        headers = {"Content-Type": type_, "Accept-Ranges": "bytes"}
-        if found and status == 200 and (found[1] or found[2]):
-            total = len(body)
-            start = int(found[1]) if found[1] else max(0, total - int(found[2]))
-            stop = min(int(found[2]) + 1, total) if found[1] and found[2] else total
-            if start >= stop:
-                status, body, headers["Content-Range"] = 416, b"", f"bytes */{total}"
-            else:
-                status, body, headers["Content-Range"] = 206, body[start:stop], f"bytes {start}-{stop - 1}/{total}"
-        self.send_response(status)
-        # what a row is, another run of this server may see otherwise
-        for name, value in {**headers, "Content-Length": str(len(body)), "Cache-Control": "no-store"}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def _send_error(self, status: int, message: str) -> None:
-        self._send(status, _to_json({"error": message}), "application/json")
+    def _refuse(self, status: int, message: str) -> Any:
+        return self._requests.Response(_to_json({"error": message}), status, content_type="application/json")
 
 
 def _is_this_machine(host: str) -> bool:
@@ -229,3 +228,10 @@ def _page() -> bytes:
 
 def _to_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise HiveError("a page needs a web server: pip install 'hive-datasets[browse]'") from None

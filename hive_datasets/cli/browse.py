@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import webbrowser
 from typing import Any
@@ -11,7 +12,7 @@ from ..browsing import BrowseServer, Collection
 from ..errors import HiveError, describe
 from ..export.samples import check_roots
 from ..mixing import Mixer
-from ..utils.pictures import check_pictures
+from ..utils.pictures import can_draw
 from ..utils.progress import count_items
 from .arguments import add_rendering, add_subset, parse_port, progress_of, rendering_of, subset_of
 from .parser import add_parser
@@ -45,7 +46,6 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    check_pictures()
     mixer = Mixer(**rendering_of(options))
     check_roots(mixer)
     subset = subset_of(options, limit=_LIMIT)
@@ -54,16 +54,16 @@ def run(options: argparse.Namespace) -> int:
         collection = Collection(count_items(subset.tables(mixer), advance))
     is_cut = options.limit is None and len(collection) == _LIMIT
     note = f"The first {_LIMIT:,} mixtures; --limit lists more." if is_cut else ""
-    with _start_server(collection, mixer, options, note) as server:
-        print(f"{count(len(collection), 'mixture')} at {server.url}", flush=True)
-        if not options.quiet:
-            print("Ctrl-C ends it.", file=sys.stderr, flush=True)
-        if not options.no_open:
-            webbrowser.open(server.url)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return 0
+    if not can_draw():
+        print("hive-datasets: no pictures: pip install 'hive-datasets[plot]'", file=sys.stderr)
+    server = _start_server(collection, mixer, options, note)
+    print(f"{count(len(collection), 'mixture')} at {server.url}", flush=True)
+    if not options.quiet:
+        print("Ctrl-C ends it.", file=sys.stderr, flush=True)
+    if not options.no_open:
+        webbrowser.open(server.url)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
     return 0
 
 

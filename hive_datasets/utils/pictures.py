@@ -19,6 +19,8 @@ Levels = npt.NDArray[np.uint8]
 _WINDOW = 1024  # samples of a spectrum
 _RANGE_DB = 80.0  # from the loudest to black
 _TOP_HZ = 16000.0
+#: Pixels of the two parts of `draw_signal`.
+_WAVE_HEIGHT, _SPECTRUM_HEIGHT = 56, 96
 #: What fits on a strip.
 _MAX_CHARACTERS = 90
 #: Pixels of a strip of `draw_strips`, and of the gap below it.
@@ -61,7 +63,10 @@ def draw_signal(signal: Signal, sampling_rate: int, loudest: float, width: int =
     Raises:
         HiveError: matplotlib is not installed.
     """
-    parts = [waveform(signal, width, 56), spectrogram(signal, sampling_rate, width, 96, loudest)]
+    parts = [
+        waveform(signal, width, _WAVE_HEIGHT),
+        spectrogram(signal, sampling_rate, width, _SPECTRUM_HEIGHT, loudest),
+    ]
     return _to_png(_to_image(np.concatenate(parts)))
 
 
@@ -77,6 +82,32 @@ def check_pictures() -> None:
         HiveError: matplotlib is not installed.
     """
     _palette()
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is there, of which the colours are."""
+    try:
+        check_pictures()
+    except HiveError:
+        return False
+    return True
+
+
+def place_frequencies(sampling_rate: int) -> list[tuple[str, float]]:
+    """What to write beside a picture of `draw_signal`: frequencies, and how far down they are, from 0 to 1.
+
+    Example:
+        >>> place_frequencies(44100)
+        [('16k', 0.37), ('4k', 0.62), ('1k', 0.82)]
+    """
+    top = min(_TOP_HZ, sampling_rate / 2)
+    share = _SPECTRUM_HEIGHT / (_WAVE_HEIGHT + _SPECTRUM_HEIGHT)
+    marks = {"16k": 16000, "8k": 8000, "4k": 4000, "1k": 1000}
+    return [
+        (name, round(1 - share * float(_to_mel(hertz) / _to_mel(top)), 2))
+        for name, hertz in marks.items()
+        if hertz <= top and (name != "8k" or top < _TOP_HZ)
+    ]
 
 
 def spectrogram(signal: Signal, sampling_rate: int, width: int, height: int, loudest: float) -> Levels:

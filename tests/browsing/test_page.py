@@ -1,13 +1,14 @@
 """The page, in headless Chromium."""
 
+import contextlib
 import re
 import shutil
-import threading
 
 import pytest
 
 from hive_datasets import Mixer, Subset
 from hive_datasets.browsing import BrowseServer, Collection
+from tests.browsing.serving import serving
 
 pytest.importorskip("matplotlib")
 FLAGS = """
@@ -31,18 +32,13 @@ def chromium():
 
 @pytest.fixture
 def serve(shared):
-    servers = []
+    with contextlib.ExitStack() as stack:
 
-    def start(roots):
-        server = BrowseServer(Collection(Subset(shared / "mini" / "hub").tables()), Mixer(roots), note="A note.")
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server.url
+        def start(roots):
+            collection = Collection(Subset(shared / "mini" / "hub").tables())
+            return stack.enter_context(serving(BrowseServer(collection, Mixer(roots), note="A note."))).url
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 @pytest.fixture
@@ -111,7 +107,7 @@ def test_it_lists_and_pages(open_page, shared):
 def test_it_filters(open_page, shared):
     recipes = list(Subset(shared / "mini" / "hub").recipes())
     page = open_page()
-    page.select_option("select[name=label]", "Bark")
+    page.fill("input[name=label]", "Bark")
     page.select_option("select[name=num_sources]", "3")
     expected = [" + ".join(r.labels) for r in recipes if "Bark" in r.labels and r.num_sources == 3]
     page.wait_for_function(f"document.querySelectorAll('article').length === {len(expected)}")
@@ -304,16 +300,46 @@ def test_in_the_dark(open_page, scheme, is_dark):
     assert (background < BLACK) == is_dark
 
 
-def test_what_cannot_be_heard_is_said(open_page, copy, shared):
-    recipe = next(Subset(shared / "mini" / "hub").recipes())
-    (copy / recipe.sources[0].path).unlink()
-    page = open_page(roots=copy)
+def test_the_other_sources_are_heard_where_one_is_missing(open_page, copy, shared):
+    recipe = next(recipe for recipe in Subset(shared / "mini" / "hub").recipes() if recipe.num_sources == 3)
+    lost = recipe.sources[1].path
+    (copy / lost).unlink()
+    page = open_page("#num_sources=3", roots=copy)
     page.evaluate("mixtures[0].audio.play().catch(() => {})")
-    page.wait_for_function("!mixtures[0].message.hidden")
-    page.get_by_role("button", name="solo").nth(1).click()
-    page.wait_for_function("!mixtures[0].isMixed")  # it cannot be mixed, and does not look as if it were
-    page.wait_for_function("!mixtures[0].message.hidden")
-    assert recipe.sources[0].path in page.locator("article .error").first.inner_text()
+    page.wait_for_function("mixtures[0].clock === 's1'")
+    assert lost in page.locator("article .error").first.inner_text()
+    solo = page.locator("article").first.get_by_role("button", name="solo")
+    assert [solo.nth(index).is_disabled() for index in range(3)] == [False, True, False]
+    page.evaluate("mixtures[0].playFrom(0)")
+    page.wait_for_function("(mixtures[0].playing ?? []).length === 2")
+    solo.nth(2).click()
+    moves(page)
+    page.wait_for_function("Math.abs(mixtures[0].playing[1].gain.gain.value - 1) < 0.001")
+    page.wait_for_function("Math.abs(mixtures[0].playing[0].gain.gain.value) < 0.001")
+    assert lost in page.locator("article .error").first.inner_text()
+
+
+def test_it_finds_a_mixture_by_its_name(open_page, shared):
+    page = open_page()
+    recipes = list(Subset(shared / "mini" / "hub").recipes())
+    wanted = [recipe for recipe in recipes if "_00000007" in recipe.mix_id]
+    page.locator("input[name=mix_id]").press_sequentially("_00000007")
+    page.wait_for_function(f"document.querySelectorAll('article').length === {len(wanted)}")
+    assert labels(page) == [" + ".join(recipe.labels) for recipe in wanted]
+    page.reload()
+    page.wait_for_function(f"facets && document.querySelectorAll('article').length === {len(wanted)}")
+    page.fill("input[name=mix_id]", "")
+    page.wait_for_function("document.querySelectorAll('article').length === 12")
+
+
+def test_axes(open_page):
+    page = open_page()
+    article = page.locator("article").first
+    assert article.locator(".times").inner_text().split("\n") == ["0 s", "1 s", "2 s", "3 s", "4 s"]
+    marks = article.locator(".picture").first.locator("span")
+    assert marks.all_inner_texts() == ["16k", "4k", "1k"]
+    heights = marks.evaluate_all("all => all.map(mark => mark.getBoundingClientRect().top)")
+    assert heights == sorted(heights)
 
 
 def test_without_any_audio_it_says_so(open_page, tmp_path):
@@ -350,8 +376,7 @@ def test_names_of_others_stay_text(chromium, mini, corpora, tmp_path):
     row = json.loads(mini[0].to_json())
     row["sources"][0]["label"] = row["mix_id"] = evil
     (tmp_path / "m.json").write_text(json.dumps([row]))
-    with BrowseServer(Collection(Subset(tmp_path / "m.json").tables()), Mixer(corpora), note=evil) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(BrowseServer(Collection(Subset(tmp_path / "m.json").tables()), Mixer(corpora), note=evil)) as server:
         page = chromium.new_page()
         page.goto(server.url)
         page.wait_for_selector("article")
@@ -359,4 +384,3 @@ def test_names_of_others_stay_text(chromium, mini, corpora, tmp_path):
         assert evil in page.locator("article h2").inner_text()
         assert page.locator("article b img").count() == page.locator("article h2 img").count() == 0
         page.close()
-        server.shutdown()

@@ -35,7 +35,7 @@ def test_it_serves_until_ctrl_c(subprocess_environment):
 def served(monkeypatch):
     """What would be served, and opened."""
     seen = []
-    monkeypatch.setattr(browse.BrowseServer, "serve_forever", lambda server: seen.append(server))
+    monkeypatch.setattr(browse.BrowseServer, "serve_forever", lambda server: seen.append(server) or server.close())
     monkeypatch.setattr(browse.webbrowser, "open", seen.append)
     return seen
 
@@ -75,10 +75,17 @@ def test_without_roots(shared, served, capsys):
     assert served == []
 
 
-def test_without_matplotlib(served, capsys, monkeypatch):
+def test_without_matplotlib_it_says_so_and_serves(served, capsys, monkeypatch):
     from hive_datasets.utils import pictures
 
     pictures._palette.cache_clear()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main(["browse", "--demo"]) == 2
-    assert "pip install 'hive-datasets[plot]'" in capsys.readouterr().err
+    assert main(["browse", "--demo", "--port", "0", "-q"]) == 0
+    assert "no pictures: pip install 'hive-datasets[plot]'" in capsys.readouterr().err
+    assert len(served) == 2
+
+
+def test_without_a_web_server(served, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "waitress", None)
+    assert main(["browse", "--demo", "--port", "0", "-q"]) == 2
+    assert "pip install 'hive-datasets[browse]'" in capsys.readouterr().err
