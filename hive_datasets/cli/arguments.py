@@ -16,7 +16,7 @@ from ..dataset import Subset
 from ..demo import demo_folder
 from ..errors import describe
 from ..export.card import check_licence
-from ..export.hub import push_folder
+from ..export.hub import check_push, push_folder
 from ..mixing import Alignment, Stems
 from ..sources.servers import DEFAULT_TIMEOUT, TIMEOUT_VARIABLE
 from ..utils.progress import Progress, no_progress, show_progress
@@ -154,6 +154,12 @@ def add_push(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="whether a new repository is private (default: yes)",
     )
+
+
+def check_push_if_asked(options: argparse.Namespace) -> None:
+    """Ask the Hub first, if such arguments say that something will be uploaded."""
+    if options.push_to_hub:
+        check_push(options.push_to_hub)
 
 
 def push_if_asked(options: argparse.Namespace, folder: Path) -> None:

@@ -10,6 +10,7 @@ from .arguments import (
     add_out,
     add_push,
     add_subset,
+    check_push_if_asked,
     parse_licence,
     parse_positive,
     progress_of,
@@ -65,6 +66,7 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the repository, and upload it if asked."""
+    check_push_if_asked(options)
     result = write_package(
         subset_of(options),
         options.out,

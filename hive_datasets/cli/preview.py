@@ -12,6 +12,7 @@ from .arguments import (
     add_rendering,
     add_subset,
     add_workers,
+    check_push_if_asked,
     parse_positive,
     progress_of,
     push_if_asked,
@@ -65,6 +66,7 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the preview, and upload it if asked."""
+    check_push_if_asked(options)
     rendering = rendering_of(options)
     result = write_preview(
         subset_of(options),

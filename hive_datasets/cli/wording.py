@@ -33,7 +33,7 @@ def name_options(message: str, options: Collection[str]) -> str:
         value = found[2].strip("'")
         return found[0] if name not in options else f"{name} {value}".strip() if value != "True" else name
 
-    message = re.sub(r"\b([a-z_]+)=('[^']*'|True|[\w./]+|)", translate, message)
+    message = re.sub(r"\b([a-z_]+)=('[^']*'|[\w/]+(?:[./]\w+)*|)", translate, message)
     return re.sub(r"^([a-z_]+)()(?=: )", translate, message)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -38,7 +39,7 @@ def write_page(result: Verification, file: Path) -> None:
         ),
         labels="\n".join(_coverage_row(coverage.label, coverage.usable, coverage.total) for coverage in result.labels),
         steps="\n".join(
-            f"<li><b>{escape(step.corpus)}</b>: {escape(step.problem)}<br>{escape(step.advice)}"
+            f"<li><b>{escape(step.corpus)}</b>: {escape(step.problem)}<br>{_with_links(step.advice)}"
             + (f"<br><code>{escape(step.configuration)}</code>" if step.configuration else "")
             + "</li>"
             for step in result.next_steps
@@ -68,6 +69,18 @@ def _coverage_row(name: str, usable: int, total: int) -> str:
         f"<tr><th>{escape(name)}</th><td>{usable:,}</td><td>{total:,}</td>"
         f'<td>{format_share(usable, total)}</td><td class="chart">{bar}</td></tr>'
     )
+
+
+def _with_links(text: str) -> str:
+    """Text as HTML, its addresses as links.
+
+    Example:
+        >>> _with_links("Get it <here>: https://a.org/b?c&d.")
+        'Get it &lt;here&gt;: <a href="https://a.org/b?c&amp;d">https://a.org/b?c&amp;d</a>.'
+    """
+    parts = re.split(r"(https?://[^\s<>()]*[^\s<>().,;])", text)
+    links = [f'<a href="{part}">{part}</a>' for part in map(escape, parts[1::2])]
+    return "".join(itertools.chain(*itertools.zip_longest(map(escape, parts[::2]), links, fillvalue="")))
 
 
 def _words(name: str) -> str:

@@ -86,11 +86,20 @@ def test_metadata_that_both_loaders_read_from_the_hub(run, server, tmp_path, dem
     assert result.stdout.startswith("8 ['mix_id', 'split', ")
 
 
-def test_what_cannot_be_uploaded_is_kept(run, server, tmp_path):
+def test_the_hub_is_asked_before_anything_is_made(run, server, tmp_path):
     code, _, errors = run(server, "package", "--demo", "--out", tmp_path / "out", "--push-to-hub", "somebody/else")
-    assert code == 1
-    assert "could not be uploaded to somebody/else" in errors
-    assert f"hf upload somebody/else {tmp_path / 'out'} --repo-type dataset" in errors
+    assert code == 2
+    assert "somebody/else is not yours: you are logged in as me and ours. Nothing was made." in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_uploaded_is_kept(run, server, tmp_path):
+    """Whatever the Hub has said before."""
+    server.is_full = True
+    code, _, errors = run(server, "package", "--demo", "--out", tmp_path / "out", "--push-to-hub", REPOSITORY)
+    assert code == 2
+    assert f"could not be uploaded to {REPOSITORY}" in errors
+    assert f"hf upload {REPOSITORY} {tmp_path / 'out'} --repo-type dataset" in errors
     assert (tmp_path / "out" / "README.md").exists()
 
 
@@ -105,15 +114,17 @@ def test_a_hub_that_is_not_there(run, server, tmp_path):
     server.shutdown()
     server.server_close()
     code, _, errors = run(server, "package", "--demo", "--out", tmp_path / "out", "--push-to-hub", REPOSITORY)
-    assert code == 1
-    assert "could not be uploaded" in errors
+    assert code == 2
+    assert "could not be asked for at the Hub" in errors and "without --push-to-hub. Nothing was made." in errors
     assert "Traceback" not in errors
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_script_that_keeps_a_repository_from_loading(run, server, tmp_path):
     (server.folder / "hive-preview.py").write_text("")
     code, _, errors = run(server, "package", "--demo", "--out", tmp_path / "out", "--push-to-hub", REPOSITORY)
-    assert code == 1
+    assert code == 2
+    assert not (tmp_path / "out").exists()
     assert "hive-preview.py, a loading script by its name" in errors
     assert set(contents(server.folder)) == {"hive-preview.py"}
 
