@@ -150,7 +150,7 @@ class BrowseServer:
         if source is not None:
             recipe = replace(recipe, sources=(recipe.sources[source],))
         rendered = self.mixer(recipe)
-        return rendered, loudest_of(rendered["mix"]) if can_draw() else 0.0
+        return rendered, loudest_of(rendered["mix"], rendered["sampling_rate"]) if can_draw() else 0.0
 
     def _answer(self, request: Any) -> Any:
         """A response to a request."""
@@ -203,7 +203,8 @@ class BrowseServer:
         mixtures = []
         for row in rows[first : first + PAGE_ROWS].tolist():
             recipe = self.collection.recipe(row)
-            frequencies = place_frequencies(self.mixer.sampling_rate or recipe.sample_rate)
+            rate = self.mixer.sampling_rate or recipe.sample_rate
+            frequencies = place_frequencies(rate) if can_draw() else []
             mixtures.append({**describe_recipe(row, recipe), "frequencies": frequencies})
         return {"total": len(rows), "mixtures": mixtures}
 

@@ -143,5 +143,5 @@ def _sound(record: Mapping[str, Any]) -> str:
         check_pictures()
     except HiveError:
         return player
-    picture = base64.b64encode(draw_signal(samples, rate, loudest_of(samples))).decode()
+    picture = base64.b64encode(draw_signal(samples, rate, loudest_of(samples, rate))).decode()
     return f"<img alt='waveform and spectrogram' src='data:image/png;base64,{picture}'>{player}"

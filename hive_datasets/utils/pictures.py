@@ -16,7 +16,7 @@ from ..errors import HiveError
 Signal = npt.NDArray[np.float32]
 Levels = npt.NDArray[np.uint8]
 
-_WINDOW = 1024  # samples of a spectrum
+_WINDOW_SECONDS = 0.046  # of a spectrum: 2,048 samples at 44.1 kHz
 _RANGE_DB = 80.0  # from the loudest to black
 _TOP_HZ = 16000.0
 #: Pixels of the two parts of `draw_signal`.
@@ -31,7 +31,7 @@ def draw_strips(signals: Sequence[Signal], names: Sequence[str], sampling_rate: 
     """Spectrograms one below the other, each with its name, as one PNG, 512 pixels wide.
 
     All on one scale: the loudest of the first signal is white, 80 dB below it is black; up to 16 kHz, spaced as the
-    ear does (mel, O'Shaughnessy 1987).
+    ear does (mel bands, of librosa).
 
     Args:
         signals: float32 of shape (T,), the mixture first.
@@ -39,14 +39,14 @@ def draw_strips(signals: Sequence[Signal], names: Sequence[str], sampling_rate: 
         sampling_rate: rate in Hz.
 
     Raises:
-        HiveError: matplotlib is not installed.
+        HiveError: matplotlib or librosa is not installed.
 
     Example:
         >>> tone = np.sin(np.arange(44100, dtype=np.float32))
         >>> draw_strips([tone, tone], ["mixture", "Tone"], 44100)[1:4]
         b'PNG'
     """
-    loudest = _spectrum(signals[0], STRIP_WIDTH).max(initial=0.0)
+    loudest = loudest_of(signals[0], sampling_rate)
     strips = [spectrogram(signal, sampling_rate, STRIP_WIDTH, STRIP_HEIGHT, loudest) for signal in signals]
     gap = np.zeros((_GAP, STRIP_WIDTH), np.uint8)
     picture = _to_image(np.concatenate([part for strip in strips for part in (strip, gap)][:-1]))
@@ -61,7 +61,7 @@ def draw_signal(signal: Signal, sampling_rate: int, loudest: float, width: int =
     """The waveform of a signal above its spectrogram, as PNG; on the scale of a signal that `loudest_of` is told of.
 
     Raises:
-        HiveError: matplotlib is not installed.
+        HiveError: matplotlib or librosa is not installed.
     """
     parts = [
         waveform(signal, width, _WAVE_HEIGHT),
@@ -70,22 +70,23 @@ def draw_signal(signal: Signal, sampling_rate: int, loudest: float, width: int =
     return _to_png(_to_image(np.concatenate(parts)))
 
 
-def loudest_of(signal: Signal, width: int = 640) -> float:
-    """The largest magnitude in the spectrogram of a signal."""
-    return float(_spectrum(signal, width).max(initial=0.0))
+def loudest_of(signal: Signal, sampling_rate: int) -> float:
+    """The largest power in the spectrogram of a signal."""
+    return float(_bands(signal, sampling_rate, STRIP_WIDTH, STRIP_HEIGHT).max())
 
 
 def check_pictures() -> None:
     """Make sure that pictures can be drawn.
 
     Raises:
-        HiveError: matplotlib is not installed.
+        HiveError: matplotlib or librosa is not installed.
     """
     _palette()
+    _import("librosa")
 
 
 def can_draw() -> bool:
-    """Whether matplotlib is there, of which the colours are."""
+    """Whether what draws is installed."""
     try:
         check_pictures()
     except HiveError:
@@ -98,13 +99,13 @@ def place_frequencies(sampling_rate: int) -> list[tuple[str, float]]:
 
     Example:
         >>> place_frequencies(44100)
-        [('16k', 0.37), ('4k', 0.62), ('1k', 0.82)]
+        [('16k', 0.37), ('4k', 0.6), ('1k', 0.83)]
     """
-    top = min(_TOP_HZ, sampling_rate / 2)
+    to_mel, top = _import("librosa").hz_to_mel, _top_of(sampling_rate)
     share = _SPECTRUM_HEIGHT / (_WAVE_HEIGHT + _SPECTRUM_HEIGHT)
     marks = {"16k": 16000, "8k": 8000, "4k": 4000, "1k": 1000}
     return [
-        (name, round(1 - share * float(_to_mel(hertz) / _to_mel(top)), 2))
+        (name, round(1 - share * float(to_mel(hertz) / to_mel(top)), 2))
         for name, hertz in marks.items()
         if hertz <= top and (name != "8k" or top < _TOP_HZ)
     ]
@@ -116,16 +117,10 @@ def spectrogram(signal: Signal, sampling_rate: int, width: int, height: int, lou
     Example:
         >>> low, high = (np.sin(2 * np.pi * hz * np.arange(44100) / 44100).astype(np.float32) for hz in (200, 9000))
         >>> [int(spectrogram(tone, 44100, 10, 64, 500.0)[:, 5].argmax()) for tone in (low, high)]
-        [58, 10]
+        [60, 9]
     """
-    spectrum = _spectrum(signal, width)
-    top = _to_mel(min(_TOP_HZ, sampling_rate / 2))
-    edges = _from_mel(np.linspace(0, top, height, endpoint=False))
-    first_bins = np.rint(edges * _WINDOW / sampling_rate).astype(int)
-    spectrum = spectrum[:, : round(_from_mel(top) * _WINDOW / sampling_rate)]
-    rows = np.maximum.reduceat(spectrum, first_bins, axis=1)  # so that no line falls between two rows
-    with np.errstate(divide="ignore"):
-        decibels = 20 * np.log10(rows.T[::-1] / max(loudest, 1e-9))
+    bands = _bands(signal, sampling_rate, width, height)
+    decibels = _import("librosa").power_to_db(bands[::-1], ref=max(loudest, 1e-9), amin=1e-20, top_db=None)
     levels: Levels = np.clip((decibels / _RANGE_DB + 1) * 255, 0, 255).astype(np.uint8)
     return levels
 
@@ -147,21 +142,21 @@ def waveform(signal: Signal, width: int, height: int) -> Levels:
     return levels
 
 
-def _spectrum(signal: Signal, width: int) -> npt.NDArray[np.float32]:
-    """Magnitudes of shape (width, bins), one spectrum a column."""
-    padded = np.pad(signal, (_WINDOW // 2, _WINDOW))
-    starts = np.linspace(0, len(signal), width, endpoint=False).astype(int)
-    frames = padded[starts[:, None] + np.arange(_WINDOW)] * np.hanning(_WINDOW).astype(np.float32)
-    magnitudes: npt.NDArray[np.float32] = np.abs(np.fft.rfft(frames, axis=1)).astype(np.float32)
-    return magnitudes
+def _bands(signal: Signal, sampling_rate: int, width: int, height: int) -> npt.NDArray[np.float32]:
+    """Powers of shape (height, width): mel bands, low ones first, at as many moments."""
+    librosa = _import("librosa")
+    window = max(1024, 1 << round(np.log2(_WINDOW_SECONDS * sampling_rate)))  # no band is without a bin
+    hop = max(1, len(signal) // width)
+    padded = np.pad(signal, (0, max(0, window - len(signal))))  # of less, librosa warns
+    options = {"n_fft": window, "hop_length": hop, "n_mels": height, "fmax": _top_of(sampling_rate)}
+    bands = librosa.feature.melspectrogram(y=padded, sr=sampling_rate, pad_mode="constant", **options)
+    moments = np.linspace(0, len(signal) / hop, width, endpoint=False).astype(int)
+    found: npt.NDArray[np.float32] = bands[:, moments]
+    return found
 
 
-def _to_mel(hertz: Any) -> Any:
-    return 2595 * np.log10(1 + hertz / 700)
-
-
-def _from_mel(mel: Any) -> Any:
-    return 700 * (10 ** (mel / 2595) - 1)
+def _top_of(sampling_rate: int) -> float:
+    return min(_TOP_HZ, sampling_rate / 2)
 
 
 def _to_image(levels: Levels) -> Any:
@@ -186,4 +181,4 @@ def _import(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise HiveError("pictures need matplotlib: pip install 'hive-datasets[plot]'") from None
+        raise HiveError("pictures need matplotlib and librosa: pip install 'hive-datasets[plot]'") from None

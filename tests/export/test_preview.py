@@ -254,7 +254,10 @@ def test_players_decode(whole, mini, corpora):
 def test_neither_torch_nor_torchcodec_is_needed(tmp_path, subprocess_environment):
     code = """
 import sys
-sys.modules["torch"] = sys.modules["torchcodec"] = None
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+absent = ("torch", "torchcodec")
+PathFinder.find_spec = classmethod(lambda cls, name, *where: None if name in absent else find(name, *where))
 from hive_datasets.cli.main import main
 sys.exit(main(["preview", "--demo", "--quiet", "--out", sys.argv[1]]))
 """
