@@ -305,7 +305,9 @@ class _LocalFiles:
     def index(self) -> str:
         file = os.path.join(self._folder, NAME)
         if not os.path.exists(self._folder):
-            raise PreparedSourcesError(f"no prepared sources in {self._folder}: it does not exist")
+            raise PreparedSourcesError(
+                f"no prepared sources in {self._folder}: it does not exist. hive-datasets prepare makes them"
+            )
         if not os.path.exists(file):
             raise PreparedSourcesError(
                 f"no prepared sources in {self._folder}: there is no {NAME}. hive-datasets prepare makes them; "
