@@ -35,7 +35,9 @@ def add_subset(parser: argparse.ArgumentParser) -> None:
     several: dict[str, Any] = {"nargs": "+", "action": "extend"}
     group.add_argument("--split", metavar="SPLIT", type=parse_name, **several, help="only these splits")
     group.add_argument("--num-sources", metavar="N", type=parse_positive, **several, help="only mixtures of N sources")
-    group.add_argument("--label", metavar="LABEL", **several, help="only mixtures with one of these labels")
+    group.add_argument(
+        "--label", metavar="LABEL", type=parse_label, **several, help="only mixtures with one of these labels"
+    )
     group.add_argument(
         "--mix-ids", metavar="FILE", type=Path, help="only the mixtures that a text file lists, a mix_id a line"
     )
@@ -195,6 +197,13 @@ def parse_name(text: str) -> str:
     """The name of a split or a corpus, and no path: METADATA is swallowed by an option of several names before it."""
     if any(character in text for character in "/\\:") or text.endswith((".json", ".jsonl", ".parquet")):
         raise argparse.ArgumentTypeError(f"{text!r} is a path, no name: METADATA comes before the options")
+    return text
+
+
+def parse_label(text: str) -> str:
+    """A label, which may be any text but the path of something that is there; see `parse_name`."""
+    if "://" in text or ("/" in text and os.path.exists(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is a path, no label: METADATA comes before the options")
     return text
 
 

@@ -64,6 +64,12 @@ def test_the_nearest_is_offered(capsys, arguments, offered):
     assert text.endswith(f". Did you mean {offered}?\n")
 
 
+@pytest.mark.parametrize("option", ["--label", "--split", "--num-sources"])
+def test_metadata_behind_an_option_of_several_values_is_no_value(capsys, tmp_path, option):
+    code, text = said(capsys, "stats", option, "2", str(tmp_path))
+    assert code == 2 and f"argument {option}: '{tmp_path}' is" in text
+
+
 def test_nothing_is_offered_that_is_not_alike(capsys):
     assert "Did you mean" not in said(capsys, "sing")[1]
 
