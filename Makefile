@@ -1,8 +1,7 @@
 # On a fresh machine, `make demo` and `make test` do everything, set-up included. All they make is below .venv/.
 
 PYTHON ?= python3
-# bytecode is compiled when it is first run: most of torch's never is
-PIP = pip install --quiet --disable-pip-version-check --no-compile
+PIP = pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test lint bench clean system
 

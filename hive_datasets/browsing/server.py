@@ -5,6 +5,7 @@ Connections are waitress', requests and ranges are Werkzeug's.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import ipaddress
@@ -96,7 +97,8 @@ class BrowseServer:
     def close(self) -> None:
         """Serve no more; from any thread."""
         if self._is_serving:
-            self._server.trigger.pull_trigger(self._release)  # by the thread that serves, which then has nothing to do
+            with contextlib.suppress(OSError):  # the thread that serves was awake, and has done so already
+                self._server.trigger.pull_trigger(self._release)
         else:
             self._release()
 
