@@ -200,6 +200,8 @@ class _Run:
         self.records: dict[str, ShardRecord] = {}
         #: What was there, and had other bytes than were written.
         self.damaged: list[str] = []
+        #: Shards that are there and hold other mixtures.
+        self.replaced: list[str] = []
         #: Bytes of the shards that are to be made, and of those of them that are not there in any form.
         self._todo_bytes = self._missing_bytes = 0
         self._news = threading.Condition()
@@ -209,15 +211,17 @@ class _Run:
     def plan(self, overwrite: bool, verify: bool) -> None:
         """Find out what the shards will be, and which are there."""
         with self.progress("planning", "mixtures", None) as advance:
-            for planned in self._iterate_planned(overwrite, verify):
+            for planned in self._iterate_planned(verify):
                 advance(planned.mixtures)
+        self._check_replaced(overwrite)
 
     def write(self, num_workers: int, overwrite: bool, verify: bool) -> None:
         """Write the shards that are not there, and those that lack mixtures which can be rendered now."""
-        planner = threading.Thread(target=self._plan_ahead, args=(overwrite, verify), daemon=True)
+        planner = threading.Thread(target=self._plan_ahead, args=(verify,), daemon=True)
         planner.start()
         try:
             self._wait_for_what_is_there()
+            self._check_replaced(overwrite)  # all that is there is planned by now
             self._render(num_workers)
         finally:
             self._is_over = True
@@ -234,8 +238,16 @@ class _Run:
                 for record in map_in_processes(self.writer.write, shards, num_workers, advance):
                     self.records[record.name] = record
 
-    def _iterate_planned(self, overwrite: bool, verify: bool) -> Iterator[PlannedShard]:
-        target, replaced = self.writer.target, []
+    def _check_replaced(self, overwrite: bool) -> None:
+        if self.replaced and not overwrite:
+            raise OutputError(
+                f"{self.writer.target.folder} holds other mixtures where these would go, in {self.replaced[0]}"
+                + (f" and {len(self.replaced) - 1:,} more. " if len(self.replaced) > 1 else ". ")
+                + "Choose another folder, or let them be replaced: overwrite=True."
+            )
+
+    def _iterate_planned(self, verify: bool) -> Iterator[PlannedShard]:
+        target = self.writer.target
         for shard in self._iterate_shards():
             planned = self.writer.plan(shard)
             record = target.find(planned)
@@ -246,27 +258,21 @@ class _Run:
             else:
                 other = target.find_other(planned)
                 if other is not None and not self.writer.extends(shard, other):
-                    replaced.append(planned.name)
+                    self.replaced.append(planned.name)
             if planned.name not in self.before:
                 self._missing_bytes += planned.num_bytes
             self.planned[planned.name] = planned
             if self._is_todo(planned.name):
                 self._todo_bytes += planned.num_bytes
             yield planned
-        if replaced and not overwrite:
-            raise OutputError(
-                f"{target.folder} holds other mixtures where these would go, in {replaced[0]}"
-                + (f" and {len(replaced) - 1:,} more. " if len(replaced) > 1 else ". ")
-                + "Choose another folder, or let them be replaced: overwrite=True."
-            )
 
-    def _plan_ahead(self, overwrite: bool, verify: bool) -> None:
+    def _plan_ahead(self, verify: bool) -> None:
         """In a thread: plan to the end, or until the run is over."""
         target, failure = self.writer.target, None
         is_exact = self.writer.encoding.is_exact and self.writer.container.is_exact
         try:
             free = shutil.disk_usage(target.folder).free
-            for _ in self._iterate_planned(overwrite, verify):
+            for _ in self._iterate_planned(verify):
                 with self._news:
                     self._news.notify_all()
                 if self._is_over:

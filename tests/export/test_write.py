@@ -395,3 +395,30 @@ def test_what_cannot_be_planned_ends_a_run_that_has_begun(brief, corpora, tmp_pa
     file = write_metadata([*train, replace(train[-1], mix_id="a/b")], tmp_path / "m.json")
     with pytest.raises(RecipeError, match="'a/b': it cannot name files"):
         write_mixtures(file, tmp_path / "out", dataset_paths=corpora, mixtures_per_shard=2)
+
+
+def test_nothing_is_replaced_while_others_are_planned(brief, corpora, tmp_path, monkeypatch):
+    """What holds other mixtures is refused before the plan has come to its end."""
+    monkeypatch.setattr(write_module, "_PLANNING_SECONDS", 0.0)
+    train = [recipe for recipe in brief if (recipe.split, recipe.num_sources) == ("train", 2)]
+    options = {"dataset_paths": corpora, "mixtures_per_shard": 2}
+    write_mixtures(write_metadata(train[:2], tmp_path / "m.json"), tmp_path / "out", **options)
+    before, plan, rendering, planned = contents_of(tmp_path / "out"), ShardWriter.plan, threading.Event(), []
+
+    def plan_slowly(self, shard):
+        if threading.current_thread() is not threading.main_thread():
+            planned.append(shard)
+            if len(planned) == 3:
+                rendering.wait(1.0)  # which must not begin
+        return plan(self, shard)
+
+    monkeypatch.setattr(ShardWriter, "plan", plan_slowly)
+
+    def progress(step, unit, total):
+        if step == "rendering":
+            rendering.set()
+        return write_module.no_progress(step, unit, total)
+
+    with pytest.raises(OutputError, match="holds other mixtures where these would go"):
+        write_mixtures(write_metadata(train[2:], tmp_path / "m.json"), tmp_path / "out", progress=progress, **options)
+    assert not rendering.is_set() and contents_of(tmp_path / "out") == before
