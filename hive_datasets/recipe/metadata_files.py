@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Collection, Iterator
 from glob import has_magic
 from typing import Any
@@ -20,6 +21,9 @@ from .uniqueness import UniqueIds
 
 HUB_REPOSITORY = "ShandaAI/Hive"
 _HUB_PATTERNS = {split: [f"{split}/*.parquet"] for split in ("train", "validation", "test")}
+
+#: `datasets` finds files with progress bars whose lock it takes away at the end, from other threads too.
+_RESOLVING = threading.Lock()
 
 
 def find_metadata_files(
@@ -114,9 +118,13 @@ def _find_on_hub(revision: str | None, download_config: datasets.DownloadConfig)
 
 def _resolve(patterns: Any, base_path: str, download_config: datasets.DownloadConfig) -> DataFilesDict:
     try:
-        files = DataFilesDict.from_patterns(
-            patterns, base_path=base_path, allowed_extensions=list(METADATA_SUFFIXES), download_config=download_config
-        )
+        with _RESOLVING:
+            files = DataFilesDict.from_patterns(
+                patterns,
+                base_path=base_path,
+                allowed_extensions=list(METADATA_SUFFIXES),
+                download_config=download_config,
+            )
     except FileNotFoundError as error:
         raise MetadataUnavailableError(f"no metadata: {error}") from None
     found = DataFilesDict({split: paths for split, paths in files.items() if len(paths)})
