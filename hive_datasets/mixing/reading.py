@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from typing import IO, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from ..recipe.schema import MAX_GAIN
 from ..sources.catalogue import LocatedSource
 from ..sources.ranges import RangeFile
 from ..utils.interrupts import interrupts_held_back
-from .flac import read_flac
+from .flac import parse_flac
 from .ogg import find_damage
 from .planning import Excerpt, Header, OutOfRangeError, plan_samples
 
@@ -69,16 +70,51 @@ def read_frames(located: LocatedSource, source: Source, sampling_rate: int, star
     Raises:
         SourceError: one of its kinds, if the file does not have that audio.
     """
-    with open_source(located) as file:
-        # A stream whose header was never completed counts as endless; the chunk is then taken at its word.
-        header = Header(file.samplerate, file.frames, file.channels)
+
+    def plan(header: Header) -> Excerpt:
         if header.frames == 0:
             raise EmptySourceError("it has a header, but no frames")
         try:
-            excerpt = plan_samples(source, header, sampling_rate, start, stop)
+            return plan_samples(source, header, sampling_rate, start, stop)
         except OutOfRangeError as error:
             raise ChunkOutOfRangeError(f"{error} (10 frames past the end are tolerated)") from None
-        return Reading(to_mono(_read_frames(file, excerpt)), header, excerpt)
+
+    with _open_located(located) as opened:
+        reading = _read_flac(opened, plan)
+        if reading is not None:
+            return reading
+        with open_file(opened) as file:
+            # A stream whose header was never completed counts as endless; the chunk is then taken at its word.
+            header = Header(file.samplerate, file.frames, file.channels)
+            excerpt = plan(header)
+            return Reading(to_mono(_read_frames(file, excerpt)), header, excerpt)
+
+
+def _read_flac(opened: str | RangeFile | IO[bytes], plan: Callable[[Header], Excerpt]) -> Reading | None:
+    """Read a source without libsndfile, if it is FLAC; None if libsndfile must be asked."""
+    if isinstance(opened, RangeFile):
+        reading = _read_blocks(opened, plan)
+        _raise_error_of(opened)
+        opened.seek(0)
+        return reading
+    if not isinstance(opened, str) or not opened.lower().endswith(".flac"):
+        return None
+    try:
+        with open(opened, "rb", buffering=0) as file:
+            return _read_blocks(file, plan)
+    except SourceError:
+        raise
+    except OSError:  # libsndfile will meet it, too, and it is told then what it is
+        return None
+
+
+def _read_blocks(file: RangeFile | FileIO, plan: Callable[[Header], Excerpt]) -> Reading | None:
+    flac = parse_flac(file)
+    if flac is None:
+        return None
+    excerpt = plan(flac.header)
+    frames = flac.read(excerpt.start, excerpt.stop)
+    return None if frames is None else Reading(to_mono(frames), flac.header, excerpt)
 
 
 @contextmanager
@@ -88,16 +124,21 @@ def open_source(located: LocatedSource) -> Iterator[soundfile.SoundFile]:
     Raises:
         SourceError: one of its kinds, if it cannot be opened, or later if its bytes cannot be had.
     """
+    with _open_located(located) as opened, open_file(opened) as file:
+        yield file
+
+
+@contextmanager
+def _open_located(located: LocatedSource) -> Iterator[str | RangeFile | IO[bytes]]:
+    """What libsndfile can read; raises a `SourceError` if its bytes cannot be had, also later."""
     opened = located.open()
     if isinstance(opened, str):
-        with open_file(opened) as file:
-            yield file
+        yield opened
         return
     # while bytes are waited for, which may take long, a `RangeFile` keeps the exception
     with interrupts_held_back(unless=lambda: isinstance(opened, RangeFile) and opened.is_waiting):
         try:
-            with open_file(opened) as file:
-                yield file
+            yield opened
         except Exception:
             _raise_error_of(opened)  # what libsndfile saw was an early end
             raise
@@ -144,10 +185,6 @@ def _read_frames(file: soundfile.SoundFile, excerpt: Excerpt) -> npt.NDArray[Any
         if damage is not None:
             raise TruncatedSourceError(f"{wanted} cannot be decoded ({damage})")
     try:
-        if file.format == "FLAC" and dtype == "int16" and isinstance(file.name, bytes):
-            decoded = read_flac(file, excerpt.start, excerpt.stop)
-            if decoded is not None:
-                return decoded
         file.seek(first)
         frames: npt.NDArray[Any] = file.read(excerpt.stop - first, dtype=dtype, always_2d=True)[excerpt.start - first :]
     except soundfile.LibsndfileError as error:

@@ -38,7 +38,7 @@ def flac_decoder(request, monkeypatch):
     if request.param == "dr_flac":
         pytest.importorskip("miniaudio")
     else:
-        monkeypatch.setattr("hive_datasets.mixing.flac._find_miniaudio", lambda: None)
+        monkeypatch.setattr("hive_datasets.mixing.flac.find_miniaudio", lambda: None)
 
 
 def assert_agrees(folder, recipe, sampling_rate=None):
