@@ -29,8 +29,8 @@ if __name__ == "__main__":
     parser.add_argument("--only", choices=["mixing", "scale", "rendering", "metadata", "verification", "curation"])
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / ".data", help="for generated data, 6 GB")
     options = parser.parse_args()
-    fast = "with" if importlib.util.find_spec("miniaudio") else "without"
-    versions = f"datasets {datasets.__version__}, Python {platform.python_version()}, {fast} miniaudio"
+    fast = " and ".join(f"{name}: {bool(importlib.util.find_spec(name))}" for name in ("miniaudio", "numba"))
+    versions = f"datasets {datasets.__version__}, Python {platform.python_version()}, {fast}"
     print(f"{os.cpu_count()} cores, {platform.machine()}, {versions}")
     if options.only in (None, "curation"):
         curation.measure_chunks(options.folder)
