@@ -76,8 +76,7 @@ def run(options: argparse.Namespace) -> int:
             progress=progress_of(options),
         )
     except KeyboardInterrupt:
-        print("hive-datasets: interrupted; finished shards are kept: go on with --resume", file=sys.stderr)
-        return 130
+        raise KeyboardInterrupt("finished shards are kept: go on with --resume") from None
     page = write_examples(result)
     print(json.dumps(_summary(result), indent=2) if options.format == "json" else _report(result))
     print(f"examples of what was kept and dropped: {page}", file=sys.stderr)

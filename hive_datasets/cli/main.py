@@ -44,8 +44,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         left = str(interruption) or "nothing half-written was left behind"
         print(f"hive-datasets: interrupted; {left}", file=sys.stderr)
         return 130
-
-
-def verify_sources() -> int:
-    """``hive-verify-sources``: `verify`, by the name that it had first."""
-    return main(["verify", *sys.argv[1:]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from typing import Any
 
@@ -79,9 +78,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _prepare(options)
     except KeyboardInterrupt:
-        message = "interrupted; the shards that were finished are kept: run it again to go on"
-        print(f"hive-datasets: {message}", file=sys.stderr)
-        return 130
+        raise KeyboardInterrupt("finished shards are kept: run it again to go on") from None
 
 
 def _prepare(options: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from typing import Any
 
 from ..export.containers import CONTAINERS
@@ -111,9 +110,8 @@ def run(options: argparse.Namespace) -> int:
             **rendering_of(options),
         )
     except KeyboardInterrupt:
-        message = "interrupted; finished shards are kept, those in the making are not: run it again to go on"
-        print(f"hive-datasets: {message}", file=sys.stderr)
-        return 130
+        kept = "finished shards are kept, those in the making are not: run it again to go on"
+        raise KeyboardInterrupt(kept) from None
     print(json.dumps(_summary(result), indent=2) if options.format == "json" else _report(result, options))
     return 1 if result.skipped else 0
 

@@ -1,6 +1,8 @@
 """What all commands have in common."""
 
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,15 @@ def test_the_commands_are_all_there(capsys):
     code, text = said(capsys, "--help")
     listed = {line.split()[0] for line in text.splitlines() if line.startswith("    ") and line[4] != " "}
     assert (code, listed & set(COMMANDS)) == (0, set(COMMANDS))
+
+
+@pytest.mark.parametrize("command", ["hive-datasets", "hive-verify-sources"])
+def test_interrupted_while_imports_go_on(command, tmp_path, subprocess_environment):
+    (tmp_path / "datasets.py").write_text("raise KeyboardInterrupt\n")
+    environment = {**subprocess_environment, "PYTHONPATH": str(tmp_path)}
+    script = Path(sys.executable).parent / command
+    ended = subprocess.run([script, "--help"], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "hive-datasets: interrupted\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -100,7 +100,7 @@ def test_no_metadata_and_no_roots_are_2(tmp_path, corpora, capsys):
 
 
 def test_progress_goes_to_standard_error_with_rate_and_time_left(metadata, corpora, subprocess_environment):
-    code = "import sys; from hive_datasets.cli.main import verify_sources; sys.exit(verify_sources())"
+    code = "import sys; from hive_datasets_commands import verify_sources; sys.exit(verify_sources())"
     command = [sys.executable, "-c", code, metadata, "--dataset-paths", str(corpora), "--check", "decode"]
     done = subprocess.run(command, env=subprocess_environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -112,7 +112,7 @@ def test_progress_goes_to_standard_error_with_rate_and_time_left(metadata, corpo
 
 
 def test_a_reader_that_leaves_early(metadata, corpora, tmp_path, subprocess_environment):
-    code = "import sys; from hive_datasets.cli.main import verify_sources; sys.exit(verify_sources())"
+    code = "import sys; from hive_datasets_commands import verify_sources; sys.exit(verify_sources())"
     command = [
         sys.executable,
         "-c",
@@ -136,7 +136,7 @@ def test_a_reader_that_leaves_early(metadata, corpora, tmp_path, subprocess_envi
 
 SLOW = """
 import sys
-from hive_datasets.cli.main import verify_sources as main
+from hive_datasets_commands import verify_sources as main
 from hive_datasets.verification import verify
 check, count = verify.check_header, 0
 def slow(located):
