@@ -146,8 +146,8 @@ def _bands(signal: Signal, sampling_rate: int, width: int, height: int) -> npt.N
     """Powers of shape (height, width): mel bands, low ones first, at as many moments."""
     librosa = _import("librosa")
     window = max(1024, 1 << round(np.log2(_WINDOW_SECONDS * sampling_rate)))  # no band is without a bin
-    hop = max(1, len(signal) // width)
     padded = np.pad(signal, (0, max(0, window - len(signal))))  # of less, librosa warns
+    hop = max(1, len(padded) // width)
     options = {"n_fft": window, "hop_length": hop, "n_mels": height, "fmax": _top_of(sampling_rate)}
     bands = librosa.feature.melspectrogram(y=padded, sr=sampling_rate, pad_mode="constant", **options)
     moments = np.linspace(0, len(signal) / hop, width, endpoint=False).astype(int)
