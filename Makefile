@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 PIP = pip install --quiet --disable-pip-version-check
+# environments are set up two at a time
+MAKEFLAGS += --jobs=2
 
 .PHONY: demo test lint bench clean system
 
