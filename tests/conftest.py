@@ -7,6 +7,7 @@ import datasets
 import fsspec
 import huggingface_hub
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 import hive_datasets
@@ -54,9 +55,24 @@ def corpora(shared):
 
 
 @pytest.fixture(scope="session")
-def pristine(corpora, tmp_path_factory):
+def make_once(tmp_path_factory):
+    """A folder that one of the processes in which the tests run makes for all; nobody may change it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make_once(name, make):
+        with FileLock(shared / f"{name}.lock"):
+            if not (shared / name).exists():
+                make(shared / name)
+        return shared / name
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def pristine(corpora, make_once):
     """The corpora on the disk of the temporary folders, where files can be linked."""
-    return shutil.copytree(corpora, tmp_path_factory.mktemp("pristine") / "corpora")
+    return make_once("pristine", lambda folder: shutil.copytree(corpora, folder))
 
 
 @pytest.fixture
@@ -90,11 +106,10 @@ def mini_mixes(mini, corpora):
 
 
 @pytest.fixture(scope="session")
-def prepared(corpora, shared, tmp_path_factory):
+def prepared(corpora, shared, make_once):
     """A folder with the sources of `mini`, prepared in several shards."""
-    folder = tmp_path_factory.mktemp("prepared")
-    hive_datasets.prepare_sources(shared / "mini" / "hub", folder, dataset_paths=corpora, shard_bytes=2_000_000)
-    return folder
+    options = {"dataset_paths": corpora, "shard_bytes": 2_000_000}
+    return make_once("prepared", lambda to: hive_datasets.prepare_sources(shared / "mini" / "hub", to, **options))
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_dry_run(arguments, capsys):
 def test_what_was_left_out_and_clipped(arguments, copy, mini, capsys, tmp_path):
     (copy / mini[0].sources[0].path).unlink()
     arguments[3] = str(copy)
-    arguments += ["--limit", "20"]
+    arguments += ["--limit", "20", "--sampling-rate", "8000"]
     assert main([*arguments, "--stems", "unscaled"]) == 1
     out = capsys.readouterr().out
     assert "Clipped: " in out
@@ -64,7 +64,7 @@ def test_what_was_left_out_and_clipped(arguments, copy, mini, capsys, tmp_path):
 
 
 def test_shards_of_other_runs_are_told(arguments, capsys):
-    arguments += ["--num-sources", "2", "--num-sources", "3"]
+    arguments += ["--num-sources", "2", "--num-sources", "3", "--sampling-rate", "8000"]
     assert main([*arguments, "--mixtures-per-shard", "4"]) == 0
     capsys.readouterr()
     assert main([*arguments, "--mixtures-per-shard", "4", "--split", "train", "--limit", "4"]) == 2

@@ -42,13 +42,13 @@ def undecoded(rows):
     return rows
 
 
-def load(folder, cache):
-    return {split: undecoded(rows) for split, rows in datasets.load_dataset(str(folder), cache_dir=cache).items()}
+def load(folder, **options):
+    return {split: undecoded(rows) for split, rows in datasets.load_dataset(str(folder), **options).items()}
 
 
 @pytest.fixture(scope="module")
-def loaded(whole, tmp_path_factory):
-    return load(whole.folder, str(tmp_path_factory.mktemp("cache")))
+def loaded(whole):
+    return load(whole.folder, streaming=True)
 
 
 def card_of(folder):
@@ -162,7 +162,7 @@ def test_only_what_may_be_shown(brief_metadata, corpora, mini, tmp_path, cache):
     result = write_preview(brief_metadata, tmp_path / "out", dataset_paths=corpora)
     expected = {(recipe.split, recipe.mix_id) for recipe in mini if may_be_shown(recipe)}
     assert 0 < len(expected) < 64
-    found = {(split, row["mix_id"]) for split, rows in load(result.folder, cache).items() for row in rows}
+    found = {(split, row["mix_id"]) for split, rows in load(result.folder, cache_dir=cache).items() for row in rows}
     assert found == expected
     assert result.restricted == 64 - len(expected)
     header, text = card_of(result.folder)
@@ -205,7 +205,7 @@ def test_nothing_may_be_shown(metadata, corpora, mini, tmp_path):
 def test_the_first_of_each_group_in_turns(brief_metadata, corpora, mini, tmp_path, cache):
     subset = Subset(brief_metadata, splits=["train"])
     result = write_preview(subset, tmp_path / "out", dataset_paths=corpora, per_group=2, any_licence=True)
-    rows = load(result.folder, cache)["train"]
+    rows = load(result.folder, cache_dir=cache)["train"]
     assert rows["num_sources"] == [2, 3, 4, 5, 2, 3, 4, 5]
     first = [
         [recipe.mix_id for recipe in mini if (recipe.split, recipe.num_sources) == ("train", n)][:2]
@@ -218,7 +218,7 @@ def test_a_column_for_each_stem(metadata, corpora, tmp_path, cache):
     subset = Subset(metadata, num_sources=[2, 4], splits=["test"])
     options = {"dataset_paths": corpora, "any_licence": True, "sampling_rate": 16000}
     result = write_preview(subset, tmp_path / "out", stem_columns=True, **options)
-    rows = load(result.folder, cache)["test"]
+    rows = load(result.folder, cache_dir=cache)["test"]
     assert rows.column_names[:6] == ["mix_id", "mixture", "source_1", "source_2", "source_3", "source_4"]
     for row in rows:
         is_there = [row[f"source_{n}"] is not None and bool(row[f"source_{n}"]["bytes"]) for n in range(1, 5)]

@@ -135,7 +135,6 @@ def test_every_rate(recipe, tmp_path, rate):
         (".wav", 32000, 1, {"subtype": "PCM_U8"}),
         (".wav", 22050, 1, {"subtype": "MS_ADPCM"}),
         (".wav", 44100, 6, {"subtype": "PCM_16"}),
-        (".flac", 32000, 1, {"subtype": "PCM_16"}),
         (".flac", 48000, 2, {"subtype": "PCM_24"}),
         (".ogg", 44100, 1, {"subtype": "VORBIS"}),
         (".ogg", 48000, 2, {"subtype": "OPUS"}),
@@ -143,12 +142,21 @@ def test_every_rate(recipe, tmp_path, rate):
         (".aiff", 44100, 1, {}),
     ],
 )
-def test_every_format(recipe, tmp_path, suffix, rate, channels, options, flac_decoder):
+def test_every_format(recipe, tmp_path, suffix, rate, channels, options):
     """Vorbis and MP3 too, in which a seek would not be exact: against the whole file, decoded from the start."""
+    assert_decodes(recipe, tmp_path, suffix, rate, channels, options)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(32000, 1), (48000, 2)])
+def test_flac(recipe, tmp_path, rate, channels, flac_decoder):
+    assert_decodes(recipe, tmp_path, ".flac", rate, channels, {"subtype": "PCM_16"})
+
+
+def assert_decodes(recipe, tmp_path, suffix, rate, channels, options):
     recipe, file = with_file(recipe, tmp_path, suffix, rate, channels, **options)
-    decoded, _ = soundfile.read(file, dtype="float64", always_2d=True)
+    decoded, _ = soundfile.read(file, dtype="float32", always_2d=True)  # in which all of these are exact
     as_wav = with_source(recipe, path="AudioSet/decoded.wav")
-    soundfile.write(tmp_path / "AudioSet" / "decoded.wav", decoded, rate, subtype="DOUBLE")
+    soundfile.write(tmp_path / "AudioSet" / "decoded.wav", decoded, rate, subtype="FLOAT")
     mix, _ = render_mixture(tmp_path, as_wav.to_dict())
     np.testing.assert_allclose(Mixer(tmp_path)(recipe)["mix"], mix, rtol=0, atol=1e-5)
 
@@ -164,19 +172,19 @@ def test_only_formats_that_seek_exactly_are_sought(recipe, tmp_path, monkeypatch
     assert seen == seeks
 
 
-@pytest.mark.parametrize("crop", [0.0, 0.001, 3.99, 4.0, 4.001, 7.5, 7.999, 8.0, 20.0])
 @pytest.mark.parametrize("rate", [16000, 32000, 44100, 48000])
-def test_crops_at_and_past_the_ends_of_the_chunk(recipe, tmp_path, rate, crop):
+def test_crops_at_and_past_the_ends_of_the_chunk(recipe, tmp_path, rate):
     recipe, _ = with_file(recipe, tmp_path, ".wav", rate)
-    assert_agrees(tmp_path, with_source(recipe, crop_start_second=crop, crop_end_second=crop + 4.0))
+    for crop in (0.0, 0.001, 3.99, 4.0, 4.001, 7.5, 7.999, 8.0, 20.0):
+        assert_agrees(tmp_path, with_source(recipe, crop_start_second=crop, crop_end_second=crop + 4.0))
 
 
-@pytest.mark.parametrize("crop_frames", range(20000, 20050))
-def test_int_truncation_decides_the_sample(recipe, tmp_path, crop_frames):
+def test_int_truncation_decides_the_sample(recipe, tmp_path):
     """Seconds that are whole frames in theory come out one lower in floats now and then; so they must here."""
     recipe, _ = with_file(recipe, tmp_path, ".wav", 44100)
-    start = crop_frames / 44100
-    assert_agrees(tmp_path, with_source(recipe, crop_start_second=start, crop_end_second=start + 4.0))
+    for start in np.arange(20000, 20050) / 44100:
+        start = float(start)
+        assert_agrees(tmp_path, with_source(recipe, crop_start_second=start, crop_end_second=start + 4.0))
 
 
 def test_the_crop_may_be_shorter_or_longer_than_the_target(recipe, tmp_path):

@@ -97,7 +97,8 @@ def test_only_crops_are_no_more_than_they_need(metadata, corpora, mini, tmp_path
 def test_the_same_inputs_give_the_same_bytes(metadata, corpora, tmp_path):
     some = Subset(metadata, splits=["test"])
     for name, jobs in (("one", 1), ("three", 3)):
-        prepare_sources(some, tmp_path / name, dataset_paths=corpora, num_workers=jobs, shard_bytes=2_000_000)
+        options = {"dataset_paths": corpora, "sampling_rate": 8000, "num_workers": jobs}
+        prepare_sources(some, tmp_path / name, **options, shard_bytes=400_000)
     one, three = files(tmp_path / "one"), files(tmp_path / "three")
     assert one == three and len(one) > 5
 
@@ -111,11 +112,12 @@ def test_a_second_run_makes_nothing(metadata, corpora, tmp_path):
 
 
 def test_other_metadata_adds_what_it_needs(metadata, corpora, mini, tmp_path):
-    parts = [prepare_sources(Subset(metadata, num_sources=n), tmp_path, dataset_paths=corpora) for n in (2, 3)]
+    options = {"dataset_paths": corpora, "sampling_rate": 8000}
+    parts = [prepare_sources(Subset(metadata, num_sources=n), tmp_path, **options) for n in (2, 3)]
     assert sum(part.written for part in parts) < 58 and all(part.clips >= part.written for part in parts)
-    rest = prepare_sources(metadata, tmp_path, dataset_paths=corpora)
+    rest = prepare_sources(metadata, tmp_path, **options)
     assert rest.clips == 58 and rest.written == 58 - sum(part.written for part in parts)
-    mixer = Mixer({}, prepared=tmp_path)
+    mixer = Mixer({}, 8000, prepared=tmp_path, alignment="own")
     assert all(mixer(recipe)["mix"].any() for recipe in mini)
 
 
@@ -130,20 +132,21 @@ def test_choosing_mixtures(metadata, corpora, tmp_path, choice, count):
 
 def test_a_dry_run_tells_and_changes_nothing(metadata, corpora, tmp_path):
     some = Subset(metadata, splits=["test"])
-    told = prepare_sources(some, tmp_path / "new", dataset_paths=corpora, dry_run=True)
+    options = {"dataset_paths": corpora, "sampling_rate": 8000}
+    told = prepare_sources(some, tmp_path / "new", dry_run=True, **options)
     assert not (tmp_path / "new").exists()
-    made = prepare_sources(some, tmp_path / "new", dataset_paths=corpora, sample_type="float32")
+    made = prepare_sources(some, tmp_path / "new", sample_type="float32", **options)
     assert told.written == made.written > 20
     assert 2 * told.num_bytes == pytest.approx(made.num_bytes, rel=1e-3)
     before = files(tmp_path / "new")
-    again = prepare_sources(some, tmp_path / "new", dataset_paths=corpora, sample_type="float32", dry_run=True)
+    again = prepare_sources(some, tmp_path / "new", sample_type="float32", dry_run=True, **options)
     assert again.written == 0 and files(tmp_path / "new") == before
 
 
 def test_what_cannot_be_read_is_listed(metadata, damaged, tmp_path):
     copy, statuses = damaged
     with pytest.warns(VariantSourceWarning):
-        result = prepare_sources(metadata, tmp_path, dataset_paths=copy)
+        result = prepare_sources(metadata, tmp_path, dataset_paths=copy, sampling_rate=8000)
     unusable = {"missing", "empty", "unreadable", "too_short", "ambiguous", "truncated", "non_finite"}
     expected = {path for path, status in statuses.items() if status in unusable}
     with (tmp_path / "lacking.csv").open() as stream:
@@ -166,15 +169,17 @@ def test_corpora_that_come_later_are_added(metadata, corpora, mini, tmp_path):
 
 
 def test_a_changed_original_is_prepared_again(metadata, copy, mini, tmp_path):
-    prepare_sources(metadata, tmp_path, dataset_paths=copy)
+    options = {"dataset_paths": copy, "sampling_rate": 8000}
+    prepare_sources(metadata, tmp_path, **options)
     path = mini[0].sources[0].path
     frames, rate = soundfile.read(copy / path)
     soundfile.write(own(copy / path), frames * 0.5, rate, subtype="PCM_16")
     chunks = {(s.path, s.chunk_start_second) for recipe in mini for s in recipe.sources if s.path == path}
-    assert prepare_sources(metadata, tmp_path, dataset_paths=copy).written == len(chunks)
-    ours, theirs = Mixer({}, prepared=tmp_path)(mini[0]), Mixer(copy)(mini[0])
+    assert prepare_sources(metadata, tmp_path, **options).written == len(chunks)
+    mixers = Mixer({}, 8000, prepared=tmp_path, alignment="own"), Mixer(copy, 8000, alignment="own")
+    ours, theirs = (mixer(mini[0]) for mixer in mixers)
     assert np.abs(ours["mix"] - theirs["mix"]).max() <= STEP
-    assert prepare_sources(metadata, tmp_path, dataset_paths=copy).written == 0
+    assert prepare_sources(metadata, tmp_path, **options).written == 0
 
 
 def test_clips_of_the_old_version_of_a_file_are_never_served(copy, mini, tmp_path):
@@ -201,7 +206,8 @@ def test_verify_mends_what_is_damaged(metadata, corpora, mini, mini_mixes, prepa
     with (prepared_copy / index.shards[entry.shard][0]).open("r+b") as stream:
         stream.seek(entry.samples_offset + 100)
         stream.write(b"damage")
-    assert prepare_sources(metadata, tmp_path / "new", dataset_paths=corpora, verify=True).written == 58
+    new = {"dataset_paths": corpora, "sampling_rate": 8000}
+    assert prepare_sources(metadata, tmp_path / "new", verify=True, **new).written == 58
     assert prepare_sources(metadata, prepared_copy, dataset_paths=corpora).written == 0
     assert prepare_sources(metadata, prepared_copy, dataset_paths=corpora, verify=True).written == 1
     assert prepare_sources(metadata, prepared_copy, dataset_paths=corpora, verify=True).written == 0
@@ -259,8 +265,10 @@ def test_an_interrupted_run_goes_on(metadata, corpora, tmp_path, subprocess_envi
         "test",
         "--dataset-paths",
         str(corpora),
+        "--sampling-rate",
+        "8000",
         "--shard-size",
-        "2000000",
+        "400000",
         "--num-workers",
         "1",
         "--quiet",
@@ -286,9 +294,10 @@ def test_an_interrupted_run_goes_on(metadata, corpora, tmp_path, subprocess_envi
     assert len(made) == 3
     with pytest.raises(PreparedSourcesError, match="if it was interrupted, run it again to go on"):
         PreparedSources(broken)
-    result = prepare_sources(some, broken, dataset_paths=corpora, shard_bytes=2_000_000)
+    options = {"dataset_paths": corpora, "sampling_rate": 8000, "shard_bytes": 400_000}
+    result = prepare_sources(some, broken, **options)
     assert result.written < result.clips
-    prepare_sources(some, whole, dataset_paths=corpora, shard_bytes=2_000_000)
+    prepare_sources(some, whole, **options)
     assert files(broken) == files(whole)
     assert not any(path.is_dir() for path in broken.iterdir())  # nor is anything half-written left
 
@@ -453,16 +462,19 @@ def test_loud_mixtures_are_refined(corpora, mini, tmp_path, only_crops):
     assert prepare_sources(tmp_path / "loud.json", tmp_path / "p", **options).refined == 0
 
 
-def test_archives_and_urls_too(metadata, corpora, mini, mini_mixes, tmp_path):
+def test_archives_too(metadata, corpora, mini, mini_mixes, tmp_path):
     import tarfile
 
+    some = Subset(metadata, splits=[mini[0].split], limit=3)
     with tarfile.open(tmp_path / "corpora.tar", "w") as tar:
-        tar.add(corpora, arcname=".")
-    result = prepare_sources(metadata, tmp_path / "p", dataset_paths=tmp_path / "corpora.tar")
-    assert result.clips == 58 and not result.lacking
-    assert prepare_sources(metadata, tmp_path / "p", dataset_paths=tmp_path / "corpora.tar").written == 0
+        for path in {source.path for recipe in some.recipes() for source in recipe.sources}:
+            tar.add(corpora / path, arcname=path)
+    result = prepare_sources(some, tmp_path / "p", dataset_paths=tmp_path / "corpora.tar")
+    assert result.clips > 5 and not result.lacking
+    assert prepare_sources(some, tmp_path / "p", dataset_paths=tmp_path / "corpora.tar").written == 0
     mixer = Mixer({}, prepared=tmp_path / "p")
-    assert np.abs(mixer(mini[0])["mix"] - mini_mixes[0]).max() <= STEP
+    for recipe, mix in zip(mini[:3], mini_mixes, strict=False):
+        assert np.abs(mixer(recipe)["mix"] - mix).max() <= STEP
 
 
 def test_progress_is_told(metadata, corpora, tmp_path):

@@ -12,9 +12,13 @@ def zip_folder(folder, file, method=zipfile.ZIP_STORED, prefix=""):
 
 
 @pytest.fixture(scope="session")
-def packed(corpora, tmp_path_factory):
+def packed(corpora, make_once):
     """The real corpora: each in a zip of its own as downloads have them, all in a zip, in a tar, and unpacked."""
-    packed = tmp_path_factory.mktemp("packed")
+    return make_once("packed", lambda folder: pack(corpora, folder))
+
+
+def pack(corpora, packed):
+    packed.mkdir()
     (packed / "corpora").symlink_to(corpora)
     (packed / "each").mkdir()
     for folder in corpora.iterdir():
@@ -24,4 +28,3 @@ def packed(corpora, tmp_path_factory):
     zip_folder(corpora, packed / "all.zip", zipfile.ZIP_DEFLATED)
     with tarfile.open(packed / "all.tar", "w") as archive:
         archive.add(corpora, arcname=".")
-    return packed

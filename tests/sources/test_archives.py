@@ -20,7 +20,6 @@ from hive_datasets import (
 from hive_datasets.sources import Roots, archives, parse_roots
 from hive_datasets.sources.catalogue import Catalogue
 from hive_datasets.sources.storage import load_index, open_storage
-from tests.sources.conftest import zip_folder
 
 
 @pytest.mark.parametrize("shape", ["zips", "one zip", "tar", "inside", "aliases"])
@@ -288,7 +287,6 @@ def test_a_name_that_an_archive_has_twice_is_not_ambiguous(tmp_path):
 BOMB = """
 import resource, sys
 from hive_datasets.sources.storage import load_index, open_storage
-from tests.sources.conftest import zip_folder
 storage = open_storage(sys.argv[1])
 index = load_index(storage)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -331,10 +329,9 @@ print(caught)
 """
 
 
-def test_ctrl_c_while_an_archive_is_read(corpora, shared, tmp_path, subprocess_environment):
+def test_ctrl_c_while_an_archive_is_read(packed, shared, subprocess_environment):
     """libsndfile reads it through callbacks, out of which no exception comes."""
-    zip_folder(corpora, tmp_path / "all.zip")
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "all.zip"), str(shared / "mini" / "hub")]
+    command = [sys.executable, "-c", INTERRUPTED, str(packed / "all.tar"), str(shared / "mini" / "hub")]
     # an interruption that is lost is waited for without end
     done = subprocess.run(command, env=subprocess_environment, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout.strip()) == (0, "150"), done.stderr

@@ -149,10 +149,11 @@ def test_a_run_ends_with_it_whatever_is_skipped(server, shared, tmp_path, run):
         elif run == "render":
             write_mixtures(metadata, tmp_path / "out", dataset_paths=server.url)
         else:
-            prepare_sources(metadata, tmp_path / "out", dataset_paths=server.url)
+            prepare_sources(metadata, tmp_path / "out", dataset_paths=server.url, sampling_rate=8000)
     server.fault = None
     if run == "prepare":
-        assert not prepare_sources(metadata, tmp_path / "out", dataset_paths=server.url).lacking
+        prepared = prepare_sources(metadata, tmp_path / "out", dataset_paths=server.url, sampling_rate=8000)
+        assert prepared.clips and not prepared.lacking
 
 
 def test_a_server_that_stalls(server, mini, monkeypatch):
