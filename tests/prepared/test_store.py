@@ -182,10 +182,12 @@ def test_each_page_is_compared_with_its_checksum_once(mini, corpora, shared, tmp
         assert compared == pages
 
 
-def test_damaged_samples_without_originals_are_an_error(mini, prepared_copy):
-    damage_samples(prepared_copy)
+def test_damaged_samples_without_originals_are_an_error(mini, corpora, shared, tmp_path):
+    first = Subset(shared / "mini" / "hub", splits=[mini[0].split], limit=1)
+    prepare_sources(first, tmp_path, dataset_paths=corpora)
+    damage_samples(tmp_path)
     with pytest.warns(PreparedSourcesWarning), pytest.raises(SourceRootError, match="no source roots"):
-        Mixer(prepared=prepared_copy)(mini[0])
+        Mixer(prepared=tmp_path)(mini[0])
 
 
 def test_a_replaced_original_makes_its_clips_stale(mini, copy, prepared_copy, corpora):
