@@ -128,6 +128,8 @@ class FlacFile:
 
     def _decode(self, start: int, stop: int, held: int) -> npt.NDArray[np.int16] | None:
         """What the bytes from one block to another hold; None if they are not `held` frames."""
+        if stop - start > 2 * 2 * self.header.channels * held + _WINDOW:
+            return None  # nothing is stored in twice its bytes: they are no blocks, and might be gigabytes
         data = np.empty(len(self.head) + stop - start, np.uint8).data
         data[: len(self.head)] = self.head
         self.file.seek(start)

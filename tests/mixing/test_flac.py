@@ -122,6 +122,8 @@ def test_samples_that_look_like_a_block_mislead_nobody():
 def test_it_stops_at_what_follows_the_stream(flac):
     data, samples = flac
     np.testing.assert_array_equal(read(data + b"TAG" + bytes(125), 60_000, 100_000), samples[60_000:])
+    # which is not read into memory, however much it is
+    assert read(data + bytes(1_000_000), 60_000, 100_000) is None
 
 
 def test_it_leaves_other_files_to_libsndfile(flac, noise):
