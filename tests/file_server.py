@@ -21,7 +21,7 @@ class FileServer(LocalServer):
         self.headers = {}  # sent with a faulty status
         self.stalled = threading.Event()  # set when the test is over
         self.requests = []
-        self.stalls = []
+        self.stalling = threading.Event()  # set when somebody is kept waiting
 
     def __exit__(self, *exception):
         self.stalled.set()
@@ -45,11 +45,11 @@ class Handler(SimpleHTTPRequestHandler):
     def is_faulty(self):
         fault = self.server.fault and self.server.fault(self.path)
         if fault == "stall":  # the first bytes, and then nothing
-            self.server.stalls.append((self.command, self.path))
             self.send_response(200)
             self.send_header("Content-Length", "1000000")
             self.end_headers()
             self.wfile.write(b"x" * 10)
+            self.server.stalling.set()
             self.server.stalled.wait(60)
         elif fault == "loop":
             self.send_response(302)

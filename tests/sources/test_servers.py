@@ -186,10 +186,7 @@ def test_interrupted_while_a_server_stalls(server, shared, tmp_path, subprocess_
     code = f"import sys; from hive_datasets.cli.main import main; sys.exit(main({arguments!r}))"
     environment = {**subprocess_environment, "PYTHONWARNINGS": "default"}
     run = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
-    while not any(asked[1].endswith((".wav", ".flac")) for asked in server.requests + server.stalls):
-        assert run.poll() is None, run.stderr.read()
-        time.sleep(0.05)
-    time.sleep(0.3)
+    assert server.stalling.wait(60)
     start = time.monotonic()
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=20)
