@@ -1,4 +1,4 @@
-"""FLAC by dr_flac, which takes 60 % of libFLAC's time, where the package `miniaudio` can be installed.
+"""FLAC by dr_flac, which takes 60 % of libFLAC's time, where the package `miniaudio` has a wheel.
 
 dr_flac passes over blocks whose checksum is wrong without a word, and so shifts what follows. Therefore it is handed
 the bytes of those blocks that hold what is asked for, and no others: if it makes as many frames of them as they hold,
@@ -49,7 +49,7 @@ class FlacFile:
         head: all that a decoder must know of the header, in bytes.
         block_frames: frames of a block.
         start, size: the first byte of the first block, and the byte after the last.
-        window: bytes of which some block's are whole, wherever they begin.
+        window: so many bytes that what a block begins with is among them, wherever they are.
         lengths: the byte that says in each block but the last how long it is, and at which rate.
     """
 
