@@ -41,12 +41,13 @@ num_workers may be said, too. The report goes to standard output, progress to st
 _KEYS = ("records", "output", "steps", "on_error", "records_per_shard", "num_workers")
 
 _EXAMPLES = ["curation.yaml --limit 100", "curation.yaml --resume --out curated"]
+_LEFT = "finished shards are kept: go on with --resume"
 
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
     parser = add_parser(
-        commands, "curate", "make a clean corpus of weakly labelled recordings", _DESCRIPTION, _EXAMPLES
+        commands, "curate", "make a clean corpus of weakly labelled recordings", _DESCRIPTION, _EXAMPLES, _LEFT
     )
     parser.add_argument("config", metavar="CONFIG.yaml", type=Path, help="what to do")
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, help="where to (default: the config's output)")
@@ -64,19 +65,16 @@ def run(options: argparse.Namespace) -> int:
     config = _read_config(options.config)
     sys.path.insert(0, str(options.config.parent.resolve()))  # where modules of one's own may be
     pipeline = make_pipeline(config["steps"], config.get("on_error", "reject"))
-    try:
-        result = run_pipeline(
-            pipeline,
-            _records_of(config["records"], options.config.parent),
-            options.out or options.config.parent / Path(config["output"]).expanduser(),
-            resume=options.resume,
-            limit=options.limit,
-            records_per_shard=_positive(config, "records_per_shard", 200),
-            num_workers=options.num_workers or _positive(config, "num_workers", 1),
-            progress=progress_of(options),
-        )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("finished shards are kept: go on with --resume") from None
+    result = run_pipeline(
+        pipeline,
+        _records_of(config["records"], options.config.parent),
+        options.out or options.config.parent / Path(config["output"]).expanduser(),
+        resume=options.resume,
+        limit=options.limit,
+        records_per_shard=_positive(config, "records_per_shard", 200),
+        num_workers=options.num_workers or _positive(config, "num_workers", 1),
+        progress=progress_of(options),
+    )
     page = write_examples(result)
     print(json.dumps(_summary(result), indent=2) if options.format == "json" else _report(result))
     print(f"examples of what was kept and dropped: {page}", file=sys.stderr)

@@ -40,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = commands.choices[options.command]._option_string_actions
         print(f"hive-datasets: {name_options(str(error), known)}{hint}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as interruption:
-        left = str(interruption) or "nothing half-written was left behind"
-        print(f"hive-datasets: interrupted; {left}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"hive-datasets: interrupted; {options.left}", file=sys.stderr)
         return 130

@@ -50,7 +50,14 @@ def make_parser(program: str, description: str, version: str) -> Parser:
     return parser
 
 
-def add_parser(commands: Any, name: str, summary: str, description: str, examples: Sequence[str]) -> Parser:
+def add_parser(
+    commands: Any,
+    name: str,
+    summary: str,
+    description: str,
+    examples: Sequence[str],
+    left: str = "nothing half-written was left behind",
+) -> Parser:
     """Add a command, with its exit codes and examples in its help, and what all commands have.
 
     Args:
@@ -59,6 +66,7 @@ def add_parser(commands: Any, name: str, summary: str, description: str, example
         summary: a line for the list of commands.
         description: what it does.
         examples: command lines, without the program's name and the command's.
+        left: what an interruption leaves, which is said then.
     """
     program = commands._prog_prefix
     lines = "\n".join(f"  {program} {name} {example}" for example in examples)
@@ -70,6 +78,7 @@ def add_parser(commands: Any, name: str, summary: str, description: str, example
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.set_defaults(left=left)
     return parser
 
 

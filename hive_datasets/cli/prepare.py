@@ -38,11 +38,12 @@ _EXAMPLES = [
     "METADATA --dataset-paths PATHS --out prepared --dry-run",
     "METADATA --dataset-paths PATHS --out prepared --split train",
 ]
+_LEFT = "finished shards are kept: run it again to go on"
 
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = add_parser(commands, "prepare", "decode and resample sources once", _DESCRIPTION, _EXAMPLES)
+    parser = add_parser(commands, "prepare", "decode and resample sources once", _DESCRIPTION, _EXAMPLES, _LEFT)
     add_subset(parser)
     add_out(parser)
     parser.add_argument(
@@ -75,13 +76,6 @@ def run(options: argparse.Namespace) -> int:
         raise argparse.ArgumentTypeError("--verify and --dry-run exclude each other: a dry run reads nothing")
     if "://" in options.out:
         raise argparse.ArgumentTypeError(f"--out {options.out} is a URL: prepare into a local folder, and upload that")
-    try:
-        return _prepare(options)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("finished shards are kept: run it again to go on") from None
-
-
-def _prepare(options: argparse.Namespace) -> int:
     result = prepare_sources(
         subset_of(options),
         options.out,

@@ -40,11 +40,14 @@ _EXAMPLES = [
     "METADATA --dataset-paths PATHS --out tars --split train --num-sources 2 3 --dry-run",
     "--demo --out tars --to parquet --audio flac",
 ]
+_LEFT = "finished shards are kept, those in the making are not: run it again to go on"
 
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = add_parser(commands, "render", "render mixtures to tars, parquet or folders", _DESCRIPTION, _EXAMPLES)
+    parser = add_parser(
+        commands, "render", "render mixtures to tars, parquet or folders", _DESCRIPTION, _EXAMPLES, _LEFT
+    )
     add_subset(parser)
     add_rendering(parser)
     add_out(parser)
@@ -92,26 +95,22 @@ def run(options: argparse.Namespace) -> int:
             "--like-authors is 16-bit WAV in tars or folders, at the metadata's rate and from originals: leave "
             "--audio, --subtype, --sampling-rate, --prepared and --to parquet out"
         )
-    try:
-        result = write_mixtures(
-            subset_of(options),
-            options.out,
-            to=options.to,
-            audio=options.audio,
-            subtype=options.subtype,
-            mixtures_per_shard=options.mixtures_per_shard,
-            num_workers=options.num_workers or os.cpu_count() or 1,
-            on_error=options.on_error,
-            like_authors=options.like_authors,
-            overwrite=options.overwrite,
-            verify=options.verify,
-            dry_run=options.dry_run,
-            progress=progress_of(options),
-            **rendering_of(options),
-        )
-    except KeyboardInterrupt:
-        kept = "finished shards are kept, those in the making are not: run it again to go on"
-        raise KeyboardInterrupt(kept) from None
+    result = write_mixtures(
+        subset_of(options),
+        options.out,
+        to=options.to,
+        audio=options.audio,
+        subtype=options.subtype,
+        mixtures_per_shard=options.mixtures_per_shard,
+        num_workers=options.num_workers or os.cpu_count() or 1,
+        on_error=options.on_error,
+        like_authors=options.like_authors,
+        overwrite=options.overwrite,
+        verify=options.verify,
+        dry_run=options.dry_run,
+        progress=progress_of(options),
+        **rendering_of(options),
+    )
     print(json.dumps(_summary(result), indent=2) if options.format == "json" else _report(result, options))
     return 1 if result.skipped else 0
 

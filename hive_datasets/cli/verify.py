@@ -44,11 +44,12 @@ _EXAMPLES = [
     "METADATA --dataset-paths PATHS --check decode --html page.html --write-index usable.parquet",
     "--demo --check header",
 ]
+_LEFT = "what was verified is kept: run it again to go on"
 
 
 def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
-    parser = add_parser(commands, "verify", "check your copies of the corpora", _DESCRIPTION, _EXAMPLES)
+    parser = add_parser(commands, "verify", "check your copies of the corpora", _DESCRIPTION, _EXAMPLES, _LEFT)
     add_subset(parser)
     parser.add_argument("--check", choices=LEVELS, default="exists", help="how closely to look (default: exists)")
     parser.add_argument(
@@ -77,18 +78,15 @@ def run(options: argparse.Namespace) -> int:
         raise argparse.ArgumentTypeError("--write-index needs all corpora of a mixture: leave --corpus out")
     if options.html and options.html == options.report:
         raise argparse.ArgumentTypeError("--report and --html must be different files")
-    try:
-        result = verify_sources(
-            subset_of(options),
-            roots_of(options),
-            check=options.check,
-            corpora=options.corpus,
-            num_workers=options.num_workers,
-            rescan=options.rescan,
-            progress=progress_of(options),
-        )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("what was verified is kept: run it again to go on") from None
+    result = verify_sources(
+        subset_of(options),
+        roots_of(options),
+        check=options.check,
+        corpora=options.corpus,
+        num_workers=options.num_workers,
+        rescan=options.rescan,
+        progress=progress_of(options),
+    )
     return 2 if not _write(result, options) else 0 if result.is_clean else 1
 
 
