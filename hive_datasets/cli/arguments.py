@@ -18,7 +18,7 @@ from ..errors import describe
 from ..export.card import check_licence
 from ..export.hub import check_push, push_folder
 from ..mixing import Alignment, Stems
-from ..sources.servers import DEFAULT_TIMEOUT, TIMEOUT_VARIABLE
+from ..sources.servers import DEFAULT_TIMEOUT, TIMEOUT_VARIABLE, parse_timeout
 from ..utils.progress import Progress, no_progress, show_progress
 
 
@@ -208,14 +208,11 @@ def parse_label(text: str) -> str:
 
 
 def parse_seconds(text: str) -> float:
-    """A number of seconds."""
+    """How long servers are waited for, in seconds."""
     try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds < 86400.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, such as 30")
-    return seconds
+        return parse_timeout(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parse_rate(text: str) -> int:

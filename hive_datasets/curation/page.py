@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from ..errors import HiveError, SourceError
+from ..errors import SourceError
 from ..export.encoding import Encoding
 from ..utils.files import written_aside
-from ..utils.pictures import check_pictures, draw_signal, loudest_of
+from ..utils.pictures import can_draw, draw_signal, loudest_of
 from .clips import END, START, open_audio, read_clip
 from .pipeline import DETAIL, DROPPED_BY, PROVENANCE, REASON
 from .run import KEPT, REJECTS, Curation
@@ -139,9 +139,7 @@ def _sound(record: Mapping[str, Any]) -> str:
     samples = clip.resampled(rate)
     data = base64.b64encode(Encoding("flac", "PCM_16").encode(np.clip(samples, -1, 1), rate)[0]).decode()
     player = f"<audio controls preload='metadata' src='data:audio/flac;base64,{data}'></audio>"
-    try:
-        check_pictures()
-    except HiveError:
+    if not can_draw():
         return player
     picture = base64.b64encode(draw_signal(samples, rate, loudest_of(samples, rate))).decode()
     return f"<img alt='waveform and spectrogram' src='data:image/png;base64,{picture}'>{player}"

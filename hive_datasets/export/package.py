@@ -16,6 +16,7 @@ from datasets import Features
 from ..dataset import Subset, as_subset
 from ..errors import RecipeError
 from ..mixing import Mixer
+from ..recipe.parsing import SPLITS
 from ..recipe.schema import HUB_SCHEMA
 from ..recipe.writing import ParquetFileWriter
 from ..statistics.counting import Statistics, StatisticsCounter
@@ -26,7 +27,6 @@ from .target import check_empty, new_folder, parse_folder
 #: Rows of a file, some 60 MB of Hive's, and of a row group, which is what a worker or the viewer reads at once.
 ROWS_PER_SHARD, ROW_GROUP_ROWS = 250_000, 25_000
 #: Those that both loaders know by the names of folders.
-_SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def write_package(
         for table in count_items(subset.tables(mixer), advance):
             counter.add(table)
             for split in pc.unique(table.column("split")).to_pylist():
-                if split not in _SPLITS:
+                if split not in SPLITS:
                     raise RecipeError(
-                        f'split {split!r} cannot be packaged: load_dataset("hive") reads {", ".join(_SPLITS)}. Choose '
+                        f'split {split!r} cannot be packaged: load_dataset("hive") reads {", ".join(SPLITS)}. Choose '
                         "among those (splits=), or rename it.",
                         field="split",
                     )

@@ -15,12 +15,12 @@ from datasets.data_files import SPLIT_KEYWORDS, DataFilesDict, get_data_patterns
 from huggingface_hub import snapshot_download
 
 from ..errors import MetadataUnavailableError
-from .parsing import normalize_split
+from .parsing import SPLITS, normalize_split
 from .reading import METADATA_SUFFIXES, is_metadata_file, read_tables
 from .uniqueness import UniqueIds
 
 HUB_REPOSITORY = "ShandaAI/Hive"
-_HUB_PATTERNS = {split: [f"{split}/*.parquet"] for split in ("train", "validation", "test")}
+_HUB_PATTERNS = {split: [f"{split}/*.parquet"] for split in SPLITS}
 
 #: `datasets` finds files with progress bars whose lock it takes away at the end, from other threads too.
 _RESOLVING = threading.Lock()

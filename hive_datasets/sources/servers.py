@@ -89,13 +89,24 @@ def find_timeout() -> float:
     Raises:
         SourceRootError: the environment variable is not a number of seconds.
     """
-    value = os.environ.get(TIMEOUT_VARIABLE, str(DEFAULT_TIMEOUT))
     try:
-        seconds = float(value)
+        return parse_timeout(os.environ.get(TIMEOUT_VARIABLE, str(DEFAULT_TIMEOUT)))
+    except ValueError as error:
+        raise SourceRootError(f"{TIMEOUT_VARIABLE} {error}") from None
+
+
+def parse_timeout(text: str) -> float:
+    """A number of seconds, of less than a day.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 0.0 < seconds < 86400.0:
-        raise SourceRootError(f"{TIMEOUT_VARIABLE} must be a number of seconds, such as 30, not {value!r}")
+        raise ValueError(f"must be a number of seconds, such as 30, not {text!r}")
     return seconds
 
 

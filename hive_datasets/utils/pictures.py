@@ -75,20 +75,11 @@ def loudest_of(signal: Signal, sampling_rate: int) -> float:
     return float(_bands(signal, sampling_rate, STRIP_WIDTH, STRIP_HEIGHT).max())
 
 
-def check_pictures() -> None:
-    """Make sure that pictures can be drawn.
-
-    Raises:
-        HiveError: matplotlib or librosa is not installed.
-    """
-    _palette()
-    _import("librosa")
-
-
 def can_draw() -> bool:
     """Whether what draws is installed."""
     try:
-        check_pictures()
+        _palette()
+        _import("librosa")
     except HiveError:
         return False
     return True
