@@ -178,7 +178,8 @@ def parse_flac(file: io.RawIOBase) -> FlacFile | None:
     if len(block) < 4 or block[:2] != b"\xff\xf8":
         return None
     head = _MAGIC + b"\x80" + info[1:]  # the part is the last now
-    window = max(_WINDOW, 2 * (largest or 4 * _WINDOW))
+    most = 2 * channels * longest + _WINDOW  # what a block takes whose samples are stored as they are
+    window = max(_WINDOW, 2 * min(largest or most, most))
     size = file.seek(0, io.SEEK_END)
     return FlacFile(file, Header(rate, frames, channels), head, shortest, start, size, window, block[2])
 

@@ -97,7 +97,7 @@ def _read_flac(opened: str | RangeFile | IO[bytes], plan: Callable[[Header], Exc
         _raise_error_of(opened)
         opened.seek(0)
         return reading
-    if not isinstance(opened, str) or not opened.lower().endswith(".flac"):
+    if not isinstance(opened, str):
         return None
     try:
         with open(opened, "rb", buffering=0) as file:
