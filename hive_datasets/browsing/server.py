@@ -38,6 +38,18 @@ _MAX_CONNECTIONS, _IDLE_SECONDS = 64, 30
 _ENCODING = Encoding("wav", "PCM_16")
 
 
+class _Rendered:
+    """A mixture that stays rendered."""
+
+    def __init__(self, mixture: RenderedMixture) -> None:
+        self.mixture = mixture
+
+    @functools.cached_property
+    def loudest(self) -> float:
+        """What `loudest_of` says of it: pictures only ask for that, since librosa takes its time before the first."""
+        return loudest_of(self.mixture["mix"], self.mixture["sampling_rate"])
+
+
 class BrowseServer:
     """Serves mixtures to web browsers.
 
@@ -122,8 +134,8 @@ class BrowseServer:
         what = f"mixture {mix_id}" + (f", source {source_id}" if source_id else "") if mix_id else "it"
         return f"{what} cannot be rendered ({type(error).__name__}); whoever started this server is told why"
 
-    def signal(self, row: int, name: str) -> tuple[npt.NDArray[np.float32], int, float]:
-        """A signal of a mixture, "mix" or "s1", ...; its rate in Hz; and what `loudest_of` says of the mixture.
+    def signal(self, row: int, name: str) -> tuple[npt.NDArray[np.float32], _Rendered]:
+        """A signal of a mixture, "mix" or "s1", ..., and with what it was rendered.
 
         Of a mixture that cannot be rendered, its sources are, but for those that cannot be read.
 
@@ -139,20 +151,20 @@ class BrowseServer:
         # one at a time: a page asks for all signals of a mixture at once, and they are rendered together
         with self._lock:
             try:
-                rendered, loudest = self._render(row, None)
+                rendered = self._render(row, None)
             except (SourceError, SourceRootError):
                 if name == "mix":
                     raise
-                rendered, loudest = self._render(row, number - 1)
+                rendered = self._render(row, number - 1)
                 number = 1
-        return rendered["sources"][number - 1] if number else rendered["mix"], rendered["sampling_rate"], loudest
+        mixture = rendered.mixture
+        return mixture["sources"][number - 1] if number else mixture["mix"], rendered
 
-    def _render_anew(self, row: int, source: int | None) -> tuple[RenderedMixture, float]:
+    def _render_anew(self, row: int, source: int | None) -> _Rendered:
         recipe = self.collection.recipe(row)
         if source is not None:
             recipe = replace(recipe, sources=(recipe.sources[source],))
-        rendered = self.mixer(recipe)
-        return rendered, loudest_of(rendered["mix"], rendered["sampling_rate"]) if can_draw() else 0.0
+        return _Rendered(self.mixer(recipe))
 
     def _answer(self, request: Any) -> Any:
         """A response to a request."""
@@ -186,10 +198,11 @@ class BrowseServer:
         wanted = re.fullmatch(r"/(\d{1,9})/(mix|s\d+)\.(wav|png)", path)
         if wanted is None or (wanted[3] == "png" and not can_draw()):
             raise ValueError(f"there is no {path}")
-        signal, rate, loudest = self.signal(int(wanted[1]), wanted[2])
+        signal, rendered = self.signal(int(wanted[1]), wanted[2])
+        rate = rendered.mixture["sampling_rate"]
         if wanted[3] == "wav":
             return _ENCODING.encode(signal, rate)[0], "audio/wav"
-        return draw_signal(signal, rate, loudest), "image/png"
+        return draw_signal(signal, rate, rendered.loudest), "image/png"
 
     def _describe(self) -> dict[str, Any]:
         about = {"total": len(self.collection), "note": self.note, "has_pictures": can_draw()}
