@@ -25,6 +25,7 @@ from .schema import (
     RECIPE_TYPE,
     SOURCE_FIELDS,
     Recipe,
+    Source,
 )
 
 _LARGEST = {
@@ -79,7 +80,27 @@ def hub_from_table(table: pa.Table) -> pa.Table:
 
 def recipes_from_table(table: pa.Table) -> list[Recipe]:
     """The rows of a table of `RECIPE_SCHEMA`."""
-    return [Recipe.from_stored(row) for row in table.to_pylist()]
+    return recipes_from_struct(struct_from_table(table))
+
+
+def recipes_from_struct(column: pa.StructArray) -> list[Recipe]:
+    """The values of a column of recipes, as the `Mixture` feature stores them, without checking them again.
+
+    Column by column, which takes half as long as row by row.
+
+    Raises:
+        RecipeError: one is null.
+    """
+    if column.null_count:
+        raise RecipeError(f"row {column.is_null().index(True).as_py()} has no recipe, but null")
+    lists = column.field("sources")
+    flat, ends = lists.flatten(), np.cumsum(pc.list_value_length(lists).to_numpy()).tolist()
+    sources = list(map(Source, *(flat.field(name).to_pylist() for name, _ in SOURCE_FIELDS)))
+    chosen = [tuple(sources[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+    before = ("mix_id", "split", "sample_rate", "target_duration")
+    after = ("global_normalization_factor", "final_max_amplitude", "origin")
+    columns = [[column.field(name).to_pylist() for name in names] for names in (before, after)]
+    return list(map(Recipe, *columns[0], chosen, *columns[1]))
 
 
 def struct_from_table(table: pa.Table, origin: pa.Array | int | None = None) -> pa.StructArray:
