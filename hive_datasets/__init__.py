@@ -8,6 +8,9 @@ Importing this package makes ``datasets.load_dataset("hive", ...)`` work and reg
     ds = load_dataset("hive", "demo", split="train", streaming=True)
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from datasets import load_dataset
 
 from . import errors
@@ -59,11 +62,15 @@ from .sources import Corpus, find_corpus, list_corpora
 from .statistics import Statistics, compute_statistics
 from .verification import verify_sources
 
+if _TYPE_CHECKING:
+    from .training import ElasticSampler, RecipeTable, RenderExamples, SelectTarget, TrainingLoader
+
 __all__ = [
     "AmbiguousSourceError",
     "BackendError",
     "ChunkOutOfRangeError",
     "Corpus",
+    "ElasticSampler",
     "EmptySourceError",
     "Export",
     "HiveError",
@@ -82,8 +89,11 @@ __all__ = [
     "Preview",
     "Recipe",
     "RecipeError",
+    "RecipeTable",
     "RecordError",
+    "RenderExamples",
     "RenderMixtures",
+    "SelectTarget",
     "Source",
     "SourceError",
     "SourceFormatError",
@@ -92,6 +102,7 @@ __all__ = [
     "SourceUnreachableError",
     "Statistics",
     "Subset",
+    "TrainingLoader",
     "TruncatedSourceError",
     "UnknownLabelError",
     "UnreadableSourceWarning",
@@ -117,3 +128,17 @@ __all__ = [
 
 register_mixture()
 register_hive()
+
+
+def __getattr__(name: str) -> _Any:
+    """What training takes is imported when it is first asked for: a sampler is PyTorch's where that is installed."""
+    if name in ("ElasticSampler", "RecipeTable", "RenderExamples", "SelectTarget", "TrainingLoader"):
+        from . import training
+
+        globals()[name] = getattr(training, name)
+        return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

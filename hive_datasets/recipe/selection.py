@@ -196,11 +196,13 @@ def labels_in(table: pa.Table) -> list[str]:
     return found
 
 
-def unknown_label(label: str, known: Collection[str], where: object) -> UnknownLabelError:
-    """The error of a label that no mixture has, with the names that it may be a slip of."""
+def unknown_label(
+    label: str, known: Collection[str], where: object, lack: str = "no mixture has the label"
+) -> UnknownLabelError:
+    """The error of a label that no mixture has, or `lack`, with the names that it may be a slip of."""
     by_folded = {name.casefold(): name for name in sorted(known)}
     close = difflib.get_close_matches(label.casefold(), by_folded, n=_NAMES_OFFERED, cutoff=0.5)
     inside = [folded for folded in by_folded if label.casefold() in folded and folded not in close]
     nearest = [by_folded[folded] for folded in (close + inside)[:_NAMES_OFFERED]]
     hint = f"Nearest: {', '.join(map(repr, nearest))}." if nearest else f"It has {len(known):,} others, none alike."
-    return UnknownLabelError(f"{where}: no mixture has the label {label!r}. {hint}", label=label, nearest=nearest)
+    return UnknownLabelError(f"{where}: {lack} {label!r}. {hint}", label=label, nearest=nearest)

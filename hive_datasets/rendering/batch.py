@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import numpy as np
@@ -50,6 +52,47 @@ class RenderedBatch(TypedDict):
     sampling_rate: int
     mix_id: list[str]
     labels: list[list[str]]
+
+
+class RenderedTargets(TypedDict):
+    """As `RenderedBatch`, with ``target``, the sum of some sources, float32 of shape (B, T), instead of ``sources``."""
+
+    mix: Any
+    target: Any
+    num_sources: Any
+    num_samples: Any
+    positions: Any
+    sampling_rate: int
+    mix_id: list[str]
+    labels: list[list[str]]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be rendered, at which rate in Hz, and how long each mixture and how many its sources are, int64."""
+
+    recipes: Sequence[Recipe]
+    rate: int
+    num_samples: npt.NDArray[np.int64]
+    num_sources: npt.NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of all sources: (B, N, T)."""
+        return len(self.recipes), int(self.num_sources.max(initial=0)), int(self.num_samples.max(initial=0))
+
+    def describe(self, is_read: Sequence[bool]) -> dict[str, Any]:
+        """All of a batch but its audio."""
+        positions = np.flatnonzero(is_read)
+        kept = [self.recipes[position] for position in positions.tolist()]
+        return {
+            "num_sources": self.num_sources[positions],
+            "num_samples": self.num_samples[positions],
+            "positions": positions,
+            "sampling_rate": self.rate,
+            "mix_id": [recipe.mix_id for recipe in kept],
+            "labels": [recipe.labels for recipe in kept],
+        }
 
 
 #: What `map` adds to a row.
@@ -133,6 +176,8 @@ class RenderMixtures:
         if reuse and not is_here:
             raise ValueError(f"reuse is for arrays on the CPU: on {self.device}, PyTorch keeps memory by itself")
         self._device_mixer = None if is_here else DeviceMixer(cast("torch.device", self.device))
+        #: Mixtures that were left out since this was last cleared, by the path of what could not be read.
+        self.skipped: Counter[str] = Counter()
         self._threads: ThreadPoolExecutor | None = None
         self._memory: dict[str, npt.NDArray[np.float32]] = {}
 
@@ -203,6 +248,41 @@ class RenderMixtures:
         """Render recipes; `rows` are what the columns that were asked for are taken from."""
         if self.columns and not all(isinstance(row, Mapping) and row.keys() >= set(self.columns) for row in rows):
             raise ValueError(f"columns {', '.join(self.columns)}: give rows of a dataset that have them")
+        plan = self._plan(recipes)
+        render = self._render_here if self._device_mixer is None else self._render_there
+        mix, sources, is_read = render(plan)
+        batch: Any = plan.describe(is_read)
+        batch["mix"], batch["sources"] = (_keep_read(array, is_read) for array in (mix, sources))
+        for name in self.columns:
+            batch[name] = [rows[position][name] for position in batch["positions"].tolist()]
+        return cast(RenderedBatch, batch if self.device is None else self._as_tensors(batch))
+
+    def render_targets(self, recipes: Sequence[Recipe], targets: Sequence[Collection[int]]) -> RenderedTargets:
+        """Render recipes, and of their sources only the sum of some: faster, since the others need no memory.
+
+        Args:
+            recipes: of mixtures.
+            targets: of each, the numbers of those sources; none for silence.
+
+        Raises:
+            as when called.
+
+        Example:
+            >>> import hive_datasets
+            >>> demo = hive_datasets.demo_folder()
+            >>> recipes = list(hive_datasets.read_recipes(demo / "metadata" / "train"))[:2]
+            >>> batch = RenderMixtures(dataset_paths=demo / "sources").render_targets(recipes, [[1], []])
+            >>> batch["mix"].shape, batch["target"].shape, [bool(target.any()) for target in batch["target"]]
+            ((2, 176400), (2, 176400), [True, False])
+        """
+        plan = self._plan(recipes)
+        render = self._render_targets_here if self._device_mixer is None else self._render_targets_there
+        mix, target, is_read = render(plan, targets)
+        batch: Any = plan.describe(is_read)
+        batch["mix"], batch["target"] = (_keep_read(array, is_read) for array in (mix, target))
+        return cast(RenderedTargets, batch if self.device is None else self._as_tensors(batch))
+
+    def _plan(self, recipes: Sequence[Recipe]) -> _Plan:
         for recipe in recipes:
             check_recipe(recipe)
         rates = {self.mixer.sampling_rate or recipe.sample_rate for recipe in recipes}
@@ -211,26 +291,7 @@ class RenderMixtures:
         rate = rates.pop() if rates else self.mixer.sampling_rate or 0
         num_samples = np.array([recipe.num_samples(rate) for recipe in recipes], dtype=np.int64)
         num_sources = np.array([recipe.num_sources for recipe in recipes], dtype=np.int64)
-        shape = (len(recipes), num_sources.max(initial=0), num_samples.max(initial=0))
-        render = self._render_here if self._device_mixer is None else self._render_there
-        mix, sources, is_read = render(recipes, rate, shape)
-        positions = np.flatnonzero(is_read)
-        if len(positions) < len(recipes):
-            mix, sources = mix[positions], sources[positions]
-        kept = [recipes[position] for position in positions.tolist()]
-        batch: RenderedBatch = {
-            "mix": mix,
-            "sources": sources,
-            "num_sources": num_sources[positions],
-            "num_samples": num_samples[positions],
-            "positions": positions,
-            "sampling_rate": rate,
-            "mix_id": [recipe.mix_id for recipe in kept],
-            "labels": [recipe.labels for recipe in kept],
-        }
-        for name in self.columns:
-            cast(dict[str, Any], batch)[name] = [rows[position][name] for position in positions.tolist()]
-        return batch if self.device is None else self._as_tensors(batch)
+        return _Plan(recipes, rate, num_samples, num_sources)
 
     def _as_tensors(self, batch: RenderedBatch) -> RenderedBatch:
         import torch
@@ -241,29 +302,65 @@ class RenderMixtures:
         }
         return cast(RenderedBatch, tensors)
 
-    def _render_here(
-        self, recipes: Sequence[Recipe], rate: int, shape: tuple[int, ...]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[bool]]:
+    def _render_here(self, plan: _Plan) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[bool]]:
         """In threads, each mixture by one of them, straight into its place."""
+        shape = plan.shape
         mixes, sources = self._allocate("mix", (shape[0], shape[2])), self._allocate("sources", shape)
 
         def render(row: int) -> None:
-            recipe = recipes[row]
-            length = recipe.num_samples(rate)
-            self.mixer.render(recipe, rate, mixes[row, :length], sources[row, : recipe.num_sources, :length])
+            recipe, length = plan.recipes[row], plan.num_samples[row]
+            self.mixer.render(recipe, plan.rate, mixes[row, :length], sources[row, : recipe.num_sources, :length])
             mixes[row, length:] = 0.0
             sources[row, : recipe.num_sources, length:] = 0.0
             sources[row, recipe.num_sources :] = 0.0
 
-        # all are waited for before any error is raised: their memory may be another batch's soon
-        outcomes = list(self._map(render, range(len(recipes))))
-        return mixes, sources, [self._was_read(outcome) for outcome in outcomes]
+        return mixes, sources, self._render_rows(render, plan)
 
-    def _render_there(
-        self, recipes: Sequence[Recipe], rate: int, shape: tuple[int, ...]
-    ) -> tuple[Any, Any, list[bool]]:
+    def _render_targets_here(
+        self, plan: _Plan, targets: Sequence[Collection[int]]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[bool]]:
+        """As `_render_here`, but each thread writes all sources of its mixture over those of the one before."""
+        rows, columns, longest = plan.shape
+        mixes, sums = (self._allocate(name, (rows, longest)) for name in ("mix", "target"))
+        own = threading.local()
+
+        def render(row: int) -> None:
+            if not hasattr(own, "sources"):
+                own.sources = np.empty((columns, longest), np.float32)
+            recipe, length = plan.recipes[row], plan.num_samples[row]
+            sources, target = own.sources[: recipe.num_sources, :length], sums[row, :length]
+            self.mixer.render(recipe, plan.rate, mixes[row, :length], sources)
+            first, *others = [sources[number] for number in targets[row]] or [np.float32(0.0)]
+            target[:] = first
+            for other in others:
+                target += other
+            mixes[row, length:] = 0.0
+            sums[row, length:] = 0.0
+
+        return mixes, sums, self._render_rows(render, plan)
+
+    def _render_rows(self, render: Callable[[int], None], plan: _Plan) -> list[bool]:
+        # all are waited for before any error is raised: their memory may be another batch's soon
+        outcomes = list(self._map(render, range(len(plan.recipes))))
+        return [self._was_read(outcome) for outcome in outcomes]
+
+    def _render_targets_there(
+        self, plan: _Plan, targets: Sequence[Collection[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor, list[bool]]:
+        mix, sources, is_read = self._render_there(plan)
+        chosen = np.zeros(plan.shape[:2], np.float32)
+        for row, numbers in zip(chosen, targets, strict=True):
+            row[list(numbers)] = 1.0
+        import torch
+
+        weights = torch.from_numpy(chosen).to(sources.device)
+        return mix, (sources * weights[:, :, None]).sum(dim=1), is_read
+
+    def _render_there(self, plan: _Plan) -> tuple[Any, Any, list[bool]]:
         """Read in threads, the rest on the device."""
         import torch
+
+        recipes, rate, shape = plan.recipes, plan.rate, plan.shape
 
         mixer = cast(DeviceMixer, self._device_mixer)
         sources = torch.zeros(shape, device=mixer.device)
@@ -340,4 +437,10 @@ class RenderMixtures:
         is_of_source = isinstance(outcome, SourceError) or (isinstance(outcome, SourceRootError) and outcome.configured)
         if self.on_error == "raise" or not is_of_source:
             raise outcome
+        self.skipped[cast(SourceError, outcome).path or str(outcome)] += 1
         return False
+
+
+def _keep_read(array: Any, is_read: Sequence[bool]) -> Any:
+    """The rows that were read: the array itself if all were."""
+    return array if all(is_read) else array[np.flatnonzero(is_read)]
