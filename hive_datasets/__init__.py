@@ -8,8 +8,7 @@ Importing this package makes ``datasets.load_dataset("hive", ...)`` work and reg
     ds = load_dataset("hive", "demo", split="train", streaming=True)
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
+from typing import TYPE_CHECKING, Any
 
 from datasets import load_dataset
 
@@ -62,7 +61,7 @@ from .sources import Corpus, find_corpus, list_corpora
 from .statistics import Statistics, compute_statistics
 from .verification import verify_sources
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from .training import ElasticSampler, RecipeTable, RenderExamples, SelectTarget, TrainingLoader
 
 __all__ = [
@@ -130,7 +129,7 @@ register_mixture()
 register_hive()
 
 
-def __getattr__(name: str) -> _Any:
+def __getattr__(name: str) -> Any:
     """What training takes is imported when it is first asked for: a sampler is PyTorch's where that is installed."""
     if name in ("ElasticSampler", "RecipeTable", "RenderExamples", "SelectTarget", "TrainingLoader"):
         from . import training

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -73,10 +73,67 @@ def demo_folder() -> Path:
     return folder
 
 
-def write_sounds(folder: Path) -> None:
-    """Generate all sounds below `folder`, 16 bit, at a peak of 0.5."""
-    for index, sound in enumerate(list_sounds()):
-        state = np.random.RandomState(1000 + index)
+def write_demo(
+    folder: Path,
+    recordings: Mapping[str, Collection[int]],
+    mixtures: Mapping[str, int],
+    *,
+    num_sources: Sequence[int] = (2, 3),
+    seconds: float = 4.0,
+) -> None:
+    """Generate a larger demo: several recordings of each of the 24 kinds of sound, to train on some and try others.
+
+    Recordings differ as one bell differs from another: in pitch, tempo and what else chance decides.
+
+    Args:
+        folder: is made, with ``sources/`` and ``metadata/`` as `demo_folder` has them; whole, or not at all.
+        recordings: of each split, the numbers of its recordings, not negative.
+        mixtures: of each split, how many.
+        num_sources: of the mixtures, in turn.
+        seconds: length of the mixtures; sounds are twice as long.
+
+    Raises:
+        OutputError: there is such a folder, or it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "larger"
+        >>> write_demo(folder, {"train": [0]}, {"train": 2}, seconds=0.5)
+        >>> len(list((folder / "sources").rglob("demo*.*"))) >= 12
+        True
+    """
+    kinds: dict[int, list[Sound]] = {}
+    recipes = []
+    with written_aside(folder) as aside:
+        for number in sorted({number for each in recordings.values() for number in each}):
+            kinds[number] = [_vary(sound, number, 2 * seconds) for sound in list_sounds()]
+            write_sounds(aside / "sources", kinds[number], seed=1000 * (2 + number))
+        mixer = Mixer(aside / "sources")
+        for seed, (split, count) in enumerate(mixtures.items()):
+            draw = random.Random(1000 + seed).random
+            choices = list(zip(*(kinds[number] for number in recordings[split]), strict=True))
+            for index in range(count):
+                drawn = sorted(choices, key=lambda choice: draw())[: num_sources[index % len(num_sources)]]
+                chosen = [kind[int(draw() * len(kind))] for kind in drawn]
+                recipes.append(_draw_recipe(chosen, f"sample_{index:08d}", split, seconds, mixer, draw))
+        write_recipes([table_from_recipes(recipes)], ParquetWriter(aside / "metadata"))
+
+
+def _vary(sound: Sound, number: int, seconds: float) -> Sound:
+    """Another recording of a kind of sound: up to three semitones higher or lower, up to a quarter faster or slower."""
+    draw = random.Random(f"{sound.path} {number}").random
+    pitch, tempo = 2 ** ((6 * draw() - 3) / 12), 0.75 + 0.5 * draw()
+    factors = {"pitch": pitch, "low": pitch, "high": pitch, "every": tempo, "pulse": 1 / tempo, "wave": tempo}
+    options = {name: value * factors[name] if name in factors else value for name, value in sound.options.items()}
+    path = Path(sound.path)
+    name = f"{path.stem}-{number}{path.suffix}"
+    return replace(sound, path=path.with_name(name).as_posix(), seconds=seconds, options=options)
+
+
+def write_sounds(folder: Path, chosen: Sequence[Sound] | None = None, seed: int = 1000) -> None:
+    """Generate sounds below `folder`, 16 bit, at a peak of 0.5; by default all of the demo."""
+    for index, sound in enumerate(list_sounds() if chosen is None else chosen):
+        state = np.random.RandomState(seed + index)
         num_samples = round(sound.seconds * sound.sampling_rate)
         signal = getattr(sounds, sound.generator)(state, sound.sampling_rate, num_samples, **sound.options)
         channels = [signal, *(0.7 * np.roll(signal, 40 * c) for c in range(1, sound.channels))]
@@ -101,15 +158,17 @@ def draw_recipes(folder: Path) -> list[Recipe]:
     for seed, (split, (mixtures, seconds)) in enumerate(_SPLITS.items()):
         draw = random.Random(seed).random  # whose stream Python guarantees
         for index in range(4 * mixtures):
-            chosen = _choose(2 + index % 4, draw)
-            sources = [_place(sound, f"s{i + 1}", seconds, draw) for i, sound in enumerate(chosen)]
-            recipe = Recipe(f"sample_{index:08d}", split, _RATE, seconds, tuple(sources), 1.0, 0.95)
-            recipes.append(_set_gains(recipe, Mixer(folder), draw))
+            chosen = sorted(list_sounds(), key=lambda sound: draw())[: 2 + index % 4]
+            recipes.append(_draw_recipe(chosen, f"sample_{index:08d}", split, seconds, Mixer(folder), draw))
     return recipes
 
 
-def _choose(count: int, draw: Callable[[], float]) -> list[Sound]:
-    return sorted(list_sounds(), key=lambda sound: draw())[:count]
+def _draw_recipe(
+    chosen: Sequence[Sound], mix_id: str, split: str, seconds: float, mixer: Mixer, draw: Callable[[], float]
+) -> Recipe:
+    """A mixture of some sounds, by Hive's rules."""
+    sources = [_place(sound, f"s{i + 1}", seconds, draw) for i, sound in enumerate(chosen)]
+    return _set_gains(Recipe(mix_id, split, _RATE, seconds, tuple(sources), 1.0, 0.95), mixer, draw)
 
 
 def _place(sound: Sound, source_id: str, seconds: float, draw: Callable[[], float]) -> Source:

@@ -154,6 +154,7 @@ class TrainingLoader:
     def _start_workers(self) -> Iterator[list[Example]]:
         if self._workers is None:
             try:
+                from torch import Generator as RandomGenerator
                 from torch.utils.data import DataLoader
             except ImportError:
                 message = f'num_workers={self.num_workers} needs PyTorch: pip install "hive-datasets[torch]"'
@@ -164,6 +165,7 @@ class TrainingLoader:
                 num_workers=self.num_workers,
                 collate_fn=list,
                 persistent_workers=True,
+                generator=RandomGenerator(),  # or it would draw a number from the user's
             )
         return iter(self._workers)
 
