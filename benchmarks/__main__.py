@@ -10,10 +10,11 @@ from pathlib import Path
 
 import datasets
 
-from . import curation, metadata, mixing, rendering, scale, statistics, verification
+from . import curation, metadata, mixing, rendering, scale, statistics, training, verification
 from .corpus import make_corpus, make_prepared, make_tars
-from .ways import WAYS_AT_OTHER_RATE, Corpus
+from .ways import WAYS_AT_OTHER_RATE, WAYS_TO_TRAIN, Corpus
 
+PARTS = ["mixing", "training", "scale", "rendering", "metadata", "verification", "curation"]
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -26,7 +27,7 @@ def add_renditions(name: str, folder: Path, sources: Path, metadata: Path) -> Co
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=["mixing", "scale", "rendering", "metadata", "verification", "curation"])
+    parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / ".data", help="for generated data, 6 GB")
     options = parser.parse_args()
     fast = " and ".join(f"{name}: {bool(importlib.util.find_spec(name))}" for name in ("miniaudio", "numba"))
@@ -44,6 +45,9 @@ if __name__ == "__main__":
         mixing.measure(generated, WAYS_AT_OTHER_RATE)
         if SHARED.is_dir():
             mixing.measure(add_renditions("mini", options.folder, SHARED / "corpora", SHARED / "mini" / "hub"))
+    if options.only in (None, "training"):
+        mixing.measure(generated, WAYS_TO_TRAIN)
+        training.measure_table(options.folder, corpus)
     if options.only in (None, "scale"):
         scale.measure_prepare(options.folder, generated)
         scale.measure_rows(options.folder, generated)

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from .ways import WAYS, WAYS_AT_OTHER_RATE, Corpus
+from .ways import WAYS, WAYS_AT_OTHER_RATE, WAYS_TO_TRAIN, Corpus
 
 ROUNDS = 7
 _SECONDS_A_ROUND = 2.0
@@ -58,7 +58,7 @@ def _size(folder: Path) -> int:
 
 def _serve(pipe: Connection, way: str, corpus: Corpus) -> None:
     """In a process: at each word, render for a while and answer with the seconds a mixture."""
-    render = (WAYS | WAYS_AT_OTHER_RATE)[way](corpus)
+    render = (WAYS | WAYS_AT_OTHER_RATE | WAYS_TO_TRAIN)[way](corpus)
     mixtures = itertools.chain.from_iterable(render() for _ in itertools.count())  # a round goes on where one ended
     try:
         while pipe.recv():

@@ -162,6 +162,30 @@ def recipe_loader(corpus: Corpus) -> Render:
     return lambda: (render(rows)["mix"] for rows in found)
 
 
+def batches(corpus: Corpus) -> Render:
+    """Whole batches from prepared sources, in the recipes' order."""
+    from hive_datasets import RenderMixtures, read_recipes
+
+    recipes = list(read_recipes(corpus.metadata / "train"))
+    render = RenderMixtures(dataset_paths=corpus.sources, prepared=corpus.prepared, reuse=True)
+    chunks = [recipes[start : start + BATCH] for start in range(0, len(recipes), BATCH)]
+    return lambda: (render(chunk)["mix"] for chunk in chunks)
+
+
+def training(corpus: Corpus, num_workers: int, **options: Any) -> Render:
+    """Batches with targets from prepared sources, in an elastic order of a hundred times the rows."""
+    from datasets import concatenate_datasets
+
+    from hive_datasets import RenderExamples, SelectTarget, TrainingLoader, load_dataset
+
+    where = {"data_dir": str(corpus.metadata), "dataset_paths": str(corpus.sources), "prepared": str(corpus.prepared)}
+    cache = str(corpus.prepared.parent / "tables")
+    ds = load_dataset("hive", split="train", cache_dir=cache, **where)
+    render = RenderExamples(select=SelectTarget(silent=0.05), **options)
+    loader = TrainingLoader(concatenate_datasets([ds] * 100), BATCH, render, num_workers=num_workers)
+    return lambda: (batch["mixture"] for batch in loader)
+
+
 def writing(corpus: Corpus) -> Render:
     """The floor: arrays of the right shapes, written once."""
     from hive_datasets import Mixer, read_recipes
@@ -243,6 +267,16 @@ WAYS: dict[str, Callable[[Corpus], Render]] = {
     "prepared: recipes by 2 workers, rendered here": recipe_loader,
     "floor: DataLoader of 2 workers, the same arrays": writing_loader,
     "floor: writing the arrays": writing,
+}
+#: Batches to train on, against batches alone.
+WAYS_TO_TRAIN: dict[str, Callable[[Corpus], Render]] = {
+    "prepared: RenderMixtures alone, batches of 16": batches,
+    "TrainingLoader, 2 workers": functools.partial(training, num_workers=2),
+    "TrainingLoader, no workers": functools.partial(training, num_workers=0),
+    "TrainingLoader, 2 workers, all signals": functools.partial(
+        training, num_workers=2, signals=("target", "interference", "sources")
+    ),
+    "TrainingLoader, 2 workers, tensors": functools.partial(training, num_workers=2, device="cpu"),
 }
 #: Mixtures of another rate.
 WAYS_AT_OTHER_RATE: dict[str, Callable[[Corpus], Render]] = {

@@ -4,8 +4,8 @@
     accelerate launch --cpu --num_processes 2 examples/train_with_accelerate.py FOLDER
 
 What differs from training on one: `accelerator.prepare` for the model and the optimizer, and
-`register_for_checkpointing` for the loader, which finds its rank by itself. The state is that of all ranks, so a run of 8
-processes goes on as one of 4, with the same global batches.
+`register_for_checkpointing` for the loader, which finds its rank by itself. The state is that of all ranks, so a run of
+8 processes goes on as one of 4, with the same global batches.
 
 Needs ``pip install "hive-datasets[train]"``.
 """

@@ -23,6 +23,7 @@ from ..recipe import Recipe, parse_recipe
 from ..recipe.parsing import check_recipe
 from ..utils.callers import refuse_in_filter
 from .device import DeviceMixer, WeightedSignal, can_resample, find_device
+from .memory import RecycledMemory
 
 if TYPE_CHECKING:
     import torch
@@ -179,10 +180,12 @@ class RenderMixtures:
         #: Mixtures that were left out since this was last cleared, by the path of what could not be read.
         self.skipped: Counter[str] = Counter()
         self._threads: ThreadPoolExecutor | None = None
-        self._memory: dict[str, npt.NDArray[np.float32]] = {}
+        #: Of batches that nobody holds any more.
+        self.memory = RecycledMemory()
+        self._own: dict[str, npt.NDArray[np.float32]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_threads": None, "_device_mixer": self._device_mixer is not None, "_memory": {}}
+        return {**self.__dict__, "_threads": None, "_device_mixer": self._device_mixer is not None, "_own": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -410,11 +413,11 @@ class RenderMixtures:
     def _allocate(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """An array, of the memory of an earlier one of that name if that may be and it is large enough."""
         if not self.reuse:
-            return np.empty(shape, np.float32)
+            return self.memory.take(name, shape)
         size = math.prod(shape)
-        if name not in self._memory or self._memory[name].size < size:
-            self._memory[name] = np.empty(size, np.float32)
-        return self._memory[name][:size].reshape(shape)
+        if name not in self._own or self._own[name].size < size:
+            self._own[name] = np.empty(size, np.float32)
+        return self._own[name][:size].reshape(shape)
 
     def _map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """What a function returns for each item, or the error that kept it from that."""

@@ -141,6 +141,11 @@ class RenderExamples:
         )
 
     @property
+    def device(self) -> torch.device | None:
+        """Where batches are; None for numpy's arrays."""
+        return self._render.device
+
+    @property
     def skipped(self) -> Counter[str]:
         """Examples left out or replaced since this was last cleared, by the path of what could not be read."""
         return self._render.skipped
@@ -197,16 +202,19 @@ class RenderExamples:
         mixture, num_sources = found["mix"], found["num_sources"]
         signals = {"mixture": mixture, "num_samples": found["num_samples"]}
         if "sources" in found:
-            target = mixture * 0.0
+            target = self._empty_like(mixture, "target")
             for row, example in enumerate(kept):
-                for number in example.targets:
+                target[row] = found["sources"][row, example.targets[0]] if example.targets else 0.0
+                for number in example.targets[1:]:
                     target[row] += found["sources"][row, number]
         else:
             target = found["target"]
         if "target" in self.signals:
             signals["target"] = target
         if "interference" in self.signals:
-            signals["interference"] = mixture - target
+            signals["interference"] = self._empty_like(mixture, "interference")
+            signals["interference"][:] = mixture
+            signals["interference"] -= target
         if "sources" in self.signals:
             signals["sources"] = found["sources"]
             numbers = np.arange(found["sources"].shape[1])
@@ -216,6 +224,18 @@ class RenderExamples:
                 numbers = torch.from_numpy(numbers).to(self._render.device)  # type: ignore[assignment]
             signals["mask"] = numbers < num_sources[:, None]
         return signals
+
+    def _empty_like(self, array: Any, name: str) -> Any:
+        """An array of the same kind and shape, on the CPU in memory of earlier ones that nobody holds."""
+        is_numpy = isinstance(array, np.ndarray)
+        if not is_numpy and array.is_cuda:
+            return array.new_empty(array.shape)
+        taken = self._render.memory.take(name, tuple(array.shape))
+        if is_numpy:
+            return taken
+        import torch
+
+        return torch.from_numpy(taken)
 
     def _encode(self, batch: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         """Labels as numbers and vectors."""

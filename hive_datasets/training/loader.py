@@ -19,6 +19,7 @@ from ..recipe import Recipe
 from .batches import ExampleBatch, RenderExamples
 from .examples import Draw, ExampleTable
 from .sampler import ElasticSampler, Tail
+from .streams import SideStream
 from .table import RecipeTable
 from .targets import Example
 
@@ -135,7 +136,7 @@ class TrainingLoader:
         self.render.skipped.clear()
         # begun here, not when the thread first asks: worker processes are started by the main thread
         examples = self._start_workers() if self.num_workers else map(self._examples.__getitems__, self._draws)
-        with contextlib.closing(render_ahead(self.render, examples, self.prefetch)) as batches:
+        with contextlib.closing(render_ahead(self.render, examples, self.prefetch, self.render.device)) as batches:
             for number, batch in enumerate(batches, start=1):
                 sampler.consumed = min(begun + number * per_batch, (epoch + 1) * num_rows)
                 if len(batch["mix_id"]):
@@ -208,7 +209,7 @@ class _DrawBatches:
 
 
 def render_ahead(
-    render: Callable[[list[Example]], ExampleBatch], examples: Iterator[list[Example]], depth: int
+    render: Callable[[list[Example]], ExampleBatch], examples: Iterator[list[Example]], depth: int, device: Any = None
 ) -> Generator[ExampleBatch, None, None]:
     """Render batches, some of them ahead of their turn, in a thread.
 
@@ -218,21 +219,23 @@ def render_ahead(
         render: called in the thread, for one batch at a time.
         examples: of each batch; asked for in the thread.
         depth: how many are rendered ahead; 0 for none, and no thread.
+        device: of PyTorch, on which batches are.
     """
     if not depth:
         yield from map(render, examples)
         return
 
-    def make() -> ExampleBatch | None:
+    def make() -> tuple[ExampleBatch, Any] | None:
         found = next(examples, None)
-        return None if found is None else render(found)
+        return None if found is None else stream.run(render, found)
 
+    stream = SideStream(device)
     with ThreadPoolExecutor(1, "hive-datasets-render") as thread:
         waiting = deque(thread.submit(make) for _ in range(depth))
         try:
-            while (batch := waiting.popleft().result()) is not None:
+            while (made := waiting.popleft().result()) is not None:
                 waiting.append(thread.submit(make))
-                yield batch
+                yield stream.hand_over(*made)
         finally:
             for each in waiting:
                 each.cancel()

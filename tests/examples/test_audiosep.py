@@ -1,9 +1,9 @@
 """Hive for AudioSep: its trainer's data interface, rebuilt from its documentation, takes what the example hands it.
 
 That documentation: a batch is ``{"audio_text": {"text": [...], "waveform": (batch_size, 1, samples)}}`` at 32 kHz;
-`training_step` gives the waveforms to ``waveform_mixer(waveforms=)``, which returns mixtures and segments of that shape,
-the query encoder the texts and the segments, (batch_size, samples), and the model ``mixture`` and ``condition``; the loss
-compares what it says with the segments.
+`training_step` gives the waveforms to ``waveform_mixer(waveforms=)``, which returns mixtures and segments of that
+shape, the query encoder the texts and the segments, (batch_size, samples), and the model ``mixture`` and ``condition``;
+the loss compares what it says with the segments.
 """
 
 import subprocess
