@@ -21,7 +21,7 @@ BLOCKS = {
 
 
 def test_there_are_blocks():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -38,8 +38,8 @@ def prepared_demo(demo, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_block(name, demo, prepared_demo, subprocess_environment):
-    if "DataLoader" in BLOCKS[name]:
+def test_block(name, demo, prepared_demo, subprocess_environment, tmp_path):
+    if "Loader" in BLOCKS[name]:
         pytest.importorskip("torch")
     code = f"import hive_datasets\nfrom datasets import load_dataset\n{BLOCKS[name]}"
     for root, corpus in {
@@ -51,12 +51,15 @@ def test_block(name, demo, prepared_demo, subprocess_environment):
     code = code.replace("/data/hive-44k", str(prepared_demo)).replace("/data/hive", str(demo / "sources"))
     if "batches =" in code:
         code += "\nassert sum(len(batch['mix']) for batch in batches) == 24"
+    elif "TrainingLoader" in code:
+        code += "\nassert loader.state_dict()['consumed'] == 24 and mixture.shape == target.shape == (8, 128_000)"
     elif "DataLoader" in code:
         code += "\nassert len(list(loader)) == 24"
     with HubServer("ShandaAI/Hive", demo / "metadata") as server:
         environment = {"HF_ENDPOINT": server.url, "HIVE_DATASET_PATHS": str(demo / "sources")}
         subprocess.run(
             [sys.executable, "-c", code],
+            cwd=tmp_path,
             env={**subprocess_environment, "PYTHONWARNINGS": "default", **environment},
             check=True,
             timeout=300,

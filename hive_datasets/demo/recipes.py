@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from ..errors import OutputError
 from ..mixing import Mixer
 from ..recipe import Recipe, Source
 from ..recipe.tables import table_from_recipes
@@ -102,6 +103,8 @@ def write_demo(
         >>> len(list((folder / "sources").rglob("demo*.*"))) >= 12
         True
     """
+    if folder.exists():
+        raise OutputError(f"{folder} is there already: give a folder that is to be made")
     kinds: dict[int, list[Sound]] = {}
     recipes = []
     with written_aside(folder) as aside:
@@ -166,9 +169,12 @@ def draw_recipes(folder: Path) -> list[Recipe]:
 def _draw_recipe(
     chosen: Sequence[Sound], mix_id: str, split: str, seconds: float, mixer: Mixer, draw: Callable[[], float]
 ) -> Recipe:
-    """A mixture of some sounds, by Hive's rules."""
-    sources = [_place(sound, f"s{i + 1}", seconds, draw) for i, sound in enumerate(chosen)]
-    return _set_gains(Recipe(mix_id, split, _RATE, seconds, tuple(sources), 1.0, 0.95), mixer, draw)
+    """A mixture of some sounds, by Hive's rules; placed anew while one of them is silent there."""
+    recipe = None
+    while recipe is None:
+        sources = [_place(sound, f"s{i + 1}", seconds, draw) for i, sound in enumerate(chosen)]
+        recipe = _set_gains(Recipe(mix_id, split, _RATE, seconds, tuple(sources), 1.0, 0.95), mixer, draw)
+    return recipe
 
 
 def _place(sound: Sound, source_id: str, seconds: float, draw: Callable[[], float]) -> Source:
@@ -182,9 +188,11 @@ def _place(sound: Sound, source_id: str, seconds: float, draw: Callable[[], floa
     return Source(source_id, sound.path, sound.label, crop, crop + seconds, start, end, 1.0, 0.0, 1.0)
 
 
-def _set_gains(recipe: Recipe, mixer: Mixer, draw: Callable[[], float]) -> Recipe:
+def _set_gains(recipe: Recipe, mixer: Mixer, draw: Callable[[], float]) -> Recipe | None:
     sources: list[Source] = []
     for source, excerpt in zip(recipe.sources, mixer(recipe)["sources"], strict=True):
+        if not excerpt.any():
+            return None
         snr_db = 0.0 if not sources else 10 * draw() - 5
         rms_gain = 0.1 / float(np.sqrt(np.mean(np.square(excerpt, dtype=np.float64))))
         weight = rms_gain * 10 ** (snr_db / 20)

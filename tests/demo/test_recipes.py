@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from hive_datasets import Mixer, find_corpus, list_corpora, read_recipes
-from hive_datasets.demo.recipes import demo_folder, draw_recipes, list_sounds, write_sounds
+from hive_datasets import Mixer, OutputError, find_corpus, list_corpora, read_recipes
+from hive_datasets.demo.recipes import demo_folder, draw_recipes, list_sounds, write_demo, write_sounds
 
 
 def test_all_twelve_corpora_are_heard(demo):
@@ -75,3 +75,21 @@ def test_an_interrupted_generation_leaves_nothing(monkeypatch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         demo_folder()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_larger_demo(tmp_path):
+    """Splits have no file in common, every kind of sound is in both, and recipes are as Hive's: peaks, gains, sums."""
+    sizes = {"num_sources": (2, 4), "seconds": 0.5}
+    write_demo(tmp_path / "demo", {"train": [0, 1], "test": [2]}, {"train": 60, "test": 60}, **sizes)
+    recipes = {split: list(read_recipes(tmp_path / "demo" / "metadata" / split)) for split in ("train", "test")}
+    files = {split: {source.path for each in found for source in each.sources} for split, found in recipes.items()}
+    assert files["train"].isdisjoint(files["test"])
+    assert all(len({label for each in found for label in each.labels}) == 24 for found in recipes.values())
+    mixer = Mixer(tmp_path / "demo" / "sources")
+    for recipe in recipes["train"][:6]:
+        mixture = mixer(recipe)
+        assert np.abs(mixture["mix"]).max() == pytest.approx(0.95, abs=1e-4)
+        assert np.abs(mixture["sources"].sum(0) - mixture["mix"]).max() < 1e-6
+    assert {recipe.num_sources for recipe in recipes["test"]} == {2, 4}
+    with pytest.raises(OutputError):
+        write_demo(tmp_path / "demo", {"train": [0]}, {"train": 1})

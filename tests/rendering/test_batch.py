@@ -63,6 +63,21 @@ def test_a_rate_without_a_period_on_a_device(mini, corpora):
     assert_is(render(mini[:4]), [mixer(recipe) for recipe in mini[:4]], tolerance=1e-5)
 
 
+@pytest.mark.parametrize("kind", [RenderMixtures, on_device])
+def test_only_the_sum_of_some_sources(mini, corpora, kind):
+    """Of mixtures of 4 and of 10 s: of one source, of several, and of none."""
+    recipes, mixer = mini[4:12], Mixer(corpora, 16000)
+    targets = [[0], [1], [], [0, 1], (1,), [], [0], {1}]
+    batch = kind(sampling_rate=16000, dataset_paths=corpora, num_threads=2).render_targets(recipes, targets)
+    for row, (recipe, chosen) in enumerate(zip(recipes, targets, strict=True)):
+        mixture, length = mixer(recipe), batch["num_samples"][row]
+        mix, target = np.asarray(batch["mix"][row]), np.asarray(batch["target"][row])
+        np.testing.assert_allclose(mix[:length], mixture["mix"], atol=1e-5)
+        np.testing.assert_allclose(target[:length], mixture["sources"][sorted(chosen)].sum(0), atol=1e-5)
+        assert not mix[length:].any() and not target[length:].any()
+    assert set(batch) == {"mix", "target"} | (set(RenderMixtures(dataset_paths=corpora)(recipes)) - {"mix", "sources"})
+
+
 def test_prepared_sources(mini, prepared):
     expected = [Mixer(prepared=prepared)(recipe) for recipe in mini[:16]]
     assert_is(RenderMixtures(prepared=prepared, num_threads=2)(mini[:16]), expected)
