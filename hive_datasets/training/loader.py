@@ -131,6 +131,11 @@ class TrainingLoader:
     def __iter__(self) -> Iterator[ExampleBatch]:
         self._find_ranks()
         sampler, num_rows = self.sampler, len(self.sampler.table)
+        if not len(self._draws):
+            raise ValueError(
+                f"there is no batch in an epoch: {num_rows:,} rows for {sampler.world_size} ranks are fewer than "
+                f"batch_size={self.batch_size} each; take a smaller one, or drop_last=False"
+            )
         begun, per_batch = sampler.consumed, self.batch_size * sampler.world_size
         epoch = begun // num_rows
         self.render.skipped.clear()

@@ -47,7 +47,7 @@ class RecipeTable:
         if isinstance(dataset, IterableDataset):
             raise TypeError(
                 "a stream has no rows by number: leave streaming=True out of load_dataset, which makes a table on disk "
-                "once (of Hive's 5,000,000 rows 2.6 GB, in half a minute)"
+                "once (of Hive's 5,000,000 rows 3 GB, in half a minute)"
             )
         self.column = column
         self._recipes: Sequence[Recipe] | None = None

@@ -53,6 +53,9 @@ def epochs(loader):
 def test_resumed_after_any_batch(table, options, whole, num_workers, prefetch):
     if num_workers:
         pytest.importorskip("torch")
+        import torch
+
+        random = torch.get_rng_state()
     for kill in (0, 1, 4, 5, 11):
         loader = TrainingLoader(table, 5, RenderExamples(**options), seed=4, num_workers=num_workers, prefetch=prefetch)
         seen = list(itertools.islice(epochs(loader), kill))
@@ -64,6 +67,7 @@ def test_resumed_after_any_batch(table, options, whole, num_workers, prefetch):
         other.load_state_dict(state)
         seen += itertools.islice(epochs(other), 12 - len(seen))
         assert seen == whole
+    assert not num_workers or torch.equal(torch.get_rng_state(), random)  # which is the user's
 
 
 def test_global_batches_are_the_same_on_any_ranks(table, options, whole):
@@ -99,6 +103,12 @@ def test_the_last_batch(table, options, drop_last, lengths):
     loader = TrainingLoader(table, 7, RenderExamples(**options), drop_last=drop_last)
     assert [len(batch["mixture"]) for batch in loader] == lengths and len(loader) == len(lengths)
     assert (loader.epoch, loader.state_dict()["consumed"]) == (1, 24)
+
+
+def test_an_epoch_without_a_batch(table, options):
+    """Which would be an endless loop for who trains until a number of steps."""
+    with pytest.raises(ValueError, match="24 rows for 2 ranks are fewer than batch_size=13 each"):
+        next(iter(TrainingLoader(table, 13, RenderExamples(**options), rank=0, world_size=2)))
 
 
 def test_a_balanced_label_is_the_target(table, demo):
