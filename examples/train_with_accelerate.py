@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -41,6 +42,7 @@ def main(options: argparse.Namespace) -> None:
     checkpoint = options.folder / "checkpoint"
     if checkpoint.is_dir():
         accelerator.load_state(str(checkpoint))
+    step = 0
     while loader.epoch < options.epochs:
         for batch in loader:
             loss = loss_of(model(batch["mixture"], batch["query"]), batch["target"], batch["mixture"])
@@ -50,8 +52,22 @@ def main(options: argparse.Namespace) -> None:
             mean = accelerator.reduce(loss.detach(), "mean").item()
             told = {"consumed": loader.state_dict()["consumed"], "loss_db": mean}
             accelerator.print(json.dumps(told), flush=True)
-        accelerator.save_state(str(checkpoint))
+            step += 1
+            if step % options.save_every == 0:
+                save(accelerator, checkpoint)
+    save(accelerator, checkpoint)
     accelerator.end_training()
+
+
+def save(accelerator: Accelerator, checkpoint: Path) -> None:
+    """Write a checkpoint aside, and put it in the place of the one before when all ranks have written."""
+    aside = checkpoint.with_suffix(".part")
+    accelerator.save_state(str(aside))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        aside.rename(checkpoint)
+    accelerator.wait_for_everyone()
 
 
 if __name__ == "__main__":
@@ -61,6 +77,7 @@ if __name__ == "__main__":
     parser.add_argument("--dataset-paths", help="the folder of the corpora; the demo needs none")
     parser.add_argument("--batch-size", type=int, default=8, help="of all processes together")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--save-every", type=int, default=1000, metavar="STEPS")
     parser.add_argument("--num-workers", type=int, default=1, help="processes that make examples, of each process")
     parser.add_argument("--cpu", action="store_true", help="leave GPUs alone")
     main(parser.parse_args())

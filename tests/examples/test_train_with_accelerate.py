@@ -16,7 +16,8 @@ def test_two_processes_go_on_as_one_that_was_never_stopped(tmp_path, subprocess_
 
     def run(folder, epochs):
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-        command = [*launch, EXAMPLES / "train_with_accelerate.py", tmp_path / folder, "--epochs", str(epochs)]
+        options = ["--epochs", str(epochs), "--save-every", "2"]
+        command = [*launch, EXAMPLES / "train_with_accelerate.py", tmp_path / folder, *options]
         out = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300).stdout
         return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
 
