@@ -14,7 +14,7 @@ demo: .venv/demo.installed
 test: export OMP_NUM_THREADS = 1
 test: system .venv/dev.installed .venv/datasets-4.0/installed .venv/datasets-3.6/installed
 	.venv/datasets-3.6/bin/python -m pytest -W default tests/loading_scripts
-	.venv/datasets-4.0/bin/python -m pytest --numprocesses 2 --dist loadfile -W default tests/curation tests/dataset tests/export/test_datasets.py tests/export/test_package.py tests/export/test_preview.py tests/mixing/test_origins.py tests/prepared/test_store.py tests/rendering/test_batch.py tests/training/test_loader.py tests/training/test_table.py
+	.venv/datasets-4.0/bin/python -m pytest --numprocesses 2 --dist loadfile -W default tests/curation tests/dataset tests/export/test_datasets.py tests/export/test_package.py tests/export/test_preview.py tests/mixing/test_origins.py tests/prepared/test_store.py tests/rendering/test_batch.py tests/training/test_table.py
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/dev.installed

@@ -205,7 +205,7 @@ def load(options: argparse.Namespace) -> tuple[datasets.Dataset, datasets.Datase
     if options.data_dir is None:
         demo = options.folder / "demo"
         if not demo.is_dir():
-            write_demo(demo, {"train": range(8), "test": range(8, 10)}, {"train": 320, "test": 40})
+            write_demo(demo, {"train": range(6), "test": range(6, 8)}, {"train": 240, "test": 40})
         where = {"data_dir": str(demo / "metadata"), "dataset_paths": str(demo / "sources"), "prepared": False}
     train = hive_datasets.load_dataset("hive", split="train", **where)
     test = hive_datasets.load_dataset("hive", split="test", **where)

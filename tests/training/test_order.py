@@ -60,12 +60,12 @@ def test_many_permutations_at_once():
     ]
 
 
-@pytest.mark.parametrize("num_rows", [2, 5, 6])
+@pytest.mark.parametrize("num_rows", [2, 5])
 def test_every_permutation_is_as_likely(num_rows):
-    """By the chi-squared of 12,000 seeds: its mean is the number of permutations less one, its deviation 1.4 roots."""
+    """By the chi-squared of 6,000 seeds: its mean is the number of permutations less one, its deviation 1.4 roots."""
     count = math.factorial(num_rows)
-    found = Counter(tuple(ShuffledOrder(num_rows).rows(seed, 0, np.arange(num_rows))) for seed in range(12_000))
-    expected = 12_000 / count
+    found = Counter(tuple(ShuffledOrder(num_rows).rows(seed, 0, np.arange(num_rows))) for seed in range(6_000))
+    expected = 6_000 / count
     distance = sum((found[order] - expected) ** 2 / expected for order in itertools.permutations(range(num_rows)))
     assert abs(distance - (count - 1)) < 6 * math.sqrt(2 * count)
 
