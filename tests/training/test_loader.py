@@ -56,7 +56,7 @@ def test_resumed_after_any_batch(table, options, whole, num_workers, prefetch):
         import torch
 
         random = torch.get_rng_state()
-    for kill in (0, 1, 4, 5, 11):
+    for kill in (1, 4, 5, 11):
         loader = TrainingLoader(table, 5, RenderExamples(**options), seed=4, num_workers=num_workers, prefetch=prefetch)
         seen = list(itertools.islice(epochs(loader), kill))
         state = loader.state_dict()
