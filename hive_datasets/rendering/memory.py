@@ -6,6 +6,7 @@ what goes into them from prepared sources.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import weakref
 from typing import Any
@@ -40,9 +41,10 @@ class RecycledMemory:
         """An array of some shape, of memory that has had the same name; what is in it is left from before."""
         size, waiting = math.prod(shape), self._waiting.setdefault(name, [])
         block = None
-        while waiting and block is None:
-            found = waiting.pop()
-            block = found if found.size >= size else None  # smaller ones are let go
+        with contextlib.suppress(IndexError):  # of an empty list: other threads may take from it, too
+            while block is None:
+                found = waiting.pop()
+                block = found if found.size >= size else None  # smaller ones are let go
         if block is None:
             block = np.empty(size, np.float32)
         lease = _Lease(block)
@@ -58,6 +60,7 @@ class _Lease:
     """What all arrays of a block have for their base, so that it is gone when the last of them is."""
 
     def __init__(self, block: npt.NDArray[np.float32]) -> None:
+        self.block = block
         self.__array_interface__ = block.__array_interface__
 
 
