@@ -1,5 +1,6 @@
 """Rendering whole batches: in threads on the CPU, or resampled and mixed on a CUDA device."""
 
-from .batch import RenderedBatch, RenderMixtures
+from .batch import RenderMixtures
+from .rendered import RenderedBatch, RenderedTargets
 
-__all__ = ["RenderMixtures", "RenderedBatch"]
+__all__ = ["RenderMixtures", "RenderedBatch", "RenderedTargets"]

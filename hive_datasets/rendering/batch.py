@@ -7,8 +7,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,76 +24,10 @@ from ..recipe.parsing import check_recipe
 from ..utils.callers import refuse_in_filter
 from .device import DeviceMixer, WeightedSignal, can_resample, find_device
 from .memory import RecycledMemory
+from .rendered import BatchPlan, RenderedBatch, RenderedTargets
 
 if TYPE_CHECKING:
     import torch
-
-
-class RenderedBatch(TypedDict):
-    """Mixtures as arrays: of numpy, or with ``device=`` tensors of PyTorch that lie there, all of them.
-
-    Keys:
-        mix: float32 of shape (B, T), the mixtures; zeros after the end of shorter ones.
-        sources: float32 of shape (B, N, T), their sources in the recipes' order; zeros where there are fewer than N.
-        num_sources: int64 of shape (B,), how many there are.
-        num_samples: int64 of shape (B,), how long each mixture is.
-        positions: int64 of shape (B,), which of the given recipes these are: all of them, but for ``on_error="skip"``.
-        sampling_rate: int, rate in Hz.
-        mix_id: list of B strings.
-        labels: list of B lists of strings, the sources' labels in order.
-
-    And a list of B values under the name of each column that was asked for.
-    """
-
-    mix: Any
-    sources: Any
-    num_sources: Any
-    num_samples: Any
-    positions: Any
-    sampling_rate: int
-    mix_id: list[str]
-    labels: list[list[str]]
-
-
-class RenderedTargets(TypedDict):
-    """As `RenderedBatch`, with ``target``, the sum of some sources, float32 of shape (B, T), instead of ``sources``."""
-
-    mix: Any
-    target: Any
-    num_sources: Any
-    num_samples: Any
-    positions: Any
-    sampling_rate: int
-    mix_id: list[str]
-    labels: list[list[str]]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be rendered, at which rate in Hz, and how long each mixture and how many its sources are, int64."""
-
-    recipes: Sequence[Recipe]
-    rate: int
-    num_samples: npt.NDArray[np.int64]
-    num_sources: npt.NDArray[np.int64]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of all sources: (B, N, T)."""
-        return len(self.recipes), int(self.num_sources.max(initial=0)), int(self.num_samples.max(initial=0))
-
-    def describe(self, is_read: Sequence[bool]) -> dict[str, Any]:
-        """All of a batch but its audio."""
-        positions = np.flatnonzero(is_read)
-        kept = [self.recipes[position] for position in positions.tolist()]
-        return {
-            "num_sources": self.num_sources[positions],
-            "num_samples": self.num_samples[positions],
-            "positions": positions,
-            "sampling_rate": self.rate,
-            "mix_id": [recipe.mix_id for recipe in kept],
-            "labels": [recipe.labels for recipe in kept],
-        }
 
 
 #: What `map` adds to a row.
@@ -285,7 +219,7 @@ class RenderMixtures:
         batch["mix"], batch["target"] = (_keep_read(array, is_read) for array in (mix, target))
         return cast(RenderedTargets, batch if self.device is None else self._as_tensors(batch))
 
-    def _plan(self, recipes: Sequence[Recipe]) -> _Plan:
+    def _plan(self, recipes: Sequence[Recipe]) -> BatchPlan:
         for recipe in recipes:
             check_recipe(recipe)
         rates = {self.mixer.sampling_rate or recipe.sample_rate for recipe in recipes}
@@ -294,7 +228,7 @@ class RenderMixtures:
         rate = rates.pop() if rates else self.mixer.sampling_rate or 0
         num_samples = np.array([recipe.num_samples(rate) for recipe in recipes], dtype=np.int64)
         num_sources = np.array([recipe.num_sources for recipe in recipes], dtype=np.int64)
-        return _Plan(recipes, rate, num_samples, num_sources)
+        return BatchPlan(recipes, rate, num_samples, num_sources)
 
     def _as_tensors(self, batch: RenderedBatch) -> RenderedBatch:
         import torch
@@ -305,7 +239,7 @@ class RenderMixtures:
         }
         return cast(RenderedBatch, tensors)
 
-    def _render_here(self, plan: _Plan) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[bool]]:
+    def _render_here(self, plan: BatchPlan) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[bool]]:
         """In threads, each mixture by one of them, straight into its place."""
         shape = plan.shape
         mixes, sources = self._allocate("mix", (shape[0], shape[2])), self._allocate("sources", shape)
@@ -320,7 +254,7 @@ class RenderMixtures:
         return mixes, sources, self._render_rows(render, plan)
 
     def _render_targets_here(
-        self, plan: _Plan, targets: Sequence[Collection[int]]
+        self, plan: BatchPlan, targets: Sequence[Collection[int]]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[bool]]:
         """As `_render_here`, but each thread writes all sources of its mixture over those of the one before."""
         rows, columns, longest = plan.shape
@@ -342,13 +276,13 @@ class RenderMixtures:
 
         return mixes, sums, self._render_rows(render, plan)
 
-    def _render_rows(self, render: Callable[[int], None], plan: _Plan) -> list[bool]:
+    def _render_rows(self, render: Callable[[int], None], plan: BatchPlan) -> list[bool]:
         # all are waited for before any error is raised: their memory may be another batch's soon
         outcomes = list(self._map(render, range(len(plan.recipes))))
         return [self._was_read(outcome) for outcome in outcomes]
 
     def _render_targets_there(
-        self, plan: _Plan, targets: Sequence[Collection[int]]
+        self, plan: BatchPlan, targets: Sequence[Collection[int]]
     ) -> tuple[torch.Tensor, torch.Tensor, list[bool]]:
         mix, sources, is_read = self._render_there(plan)
         chosen = np.zeros(plan.shape[:2], np.float32)
@@ -359,7 +293,7 @@ class RenderMixtures:
         weights = torch.from_numpy(chosen).to(sources.device)
         return mix, (sources * weights[:, :, None]).sum(dim=1), is_read
 
-    def _render_there(self, plan: _Plan) -> tuple[Any, Any, list[bool]]:
+    def _render_there(self, plan: BatchPlan) -> tuple[Any, Any, list[bool]]:
         """Read in threads, the rest on the device."""
         import torch
 
