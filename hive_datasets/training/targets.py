@@ -54,6 +54,8 @@ class SelectTarget:
         templates: of the query, one by chance; each has ``{label}`` in it.
         silent: share of the examples in which an absent label is asked for, and silence is right (ClearSep: 0.05).
             Absent is a label that is neither in the mixture nor, in the ontology, above or below one that is.
+        absent: share of the examples, up to 0.5, that are added to a mixture's and ask for an absent label: as
+            `silent`, but no stem is left out for it.
         single: share of the examples in which the target, or another stem if silence is right, is alone.
         swap: share of the examples in which an interferer gives way to one of another mixture, at its level, whose
             label is not related to any in the mixture. Which mixture, `ExampleTable` looks up.
@@ -87,6 +89,7 @@ class SelectTarget:
     stems: Stems = "one"
     templates: Sequence[str] = ("{label}",)
     silent: float = 0.0
+    absent: float = 0.0
     single: float = 0.0
     swap: float = 0.0
     snr_db: Range | None = None
@@ -102,6 +105,8 @@ class SelectTarget:
         for name in ("silent", "single", "swap", "polarity"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be a share, 0 to 1, not {getattr(self, name)!r}")
+        if not 0.0 <= self.absent <= 0.5:
+            raise ValueError(f"absent must be a share, 0 to 0.5, not {self.absent!r}")
         for name in ("snr_db", "gain_db"):
             span = getattr(self, name)
             if span is not None and not (len(span) == 2 and -120.0 <= span[0] <= span[1] <= 120.0):
@@ -118,7 +123,7 @@ class SelectTarget:
     def __call__(
         self, recipe: Recipe, epoch: int = 0, *, label: str | None = None, partner: Recipe | None = None
     ) -> list[Example]:
-        """The examples of a recipe: one, or one a label with ``stems="all"``.
+        """The examples of a recipe: one, or one a label with ``stems="all"``; and those that `absent` adds.
 
         Args:
             recipe: of a mixture.
@@ -140,7 +145,8 @@ class SelectTarget:
         elif self.stems == "in_turn":
             first = _Draws(self.seed, 0, recipe.mix_id).index("turn", len(labels))
             labels = [labels[(first + epoch) % len(labels)]]
-        return [self._make(recipe, each, draws.of(each), partner) for each in labels]
+        examples = [self._make(recipe, each, draws.of(each), partner) for each in labels]
+        return examples + self._ask_absent(examples, draws) if self.absent else examples
 
     def find_partner(self, recipe: Recipe, epoch: int, num_rows: int) -> int | None:
         """The row of a table whose recipe is the partner of this one, if a stem of it is to be swapped; else None."""
@@ -182,6 +188,17 @@ class SelectTarget:
             recipe = replace(recipe, sources=changed, global_normalization_factor=factor)
         query = draws.choose("template", self.templates).replace("{label}", label)
         return Example(recipe, tuple(chosen), label, query, options)
+
+    def _ask_absent(self, examples: Sequence[Example], draws: _Draws) -> list[Example]:
+        """With some of the examples, one of the same mixture whose label is not there; none is asked for twice."""
+        added: dict[str, Example] = {}
+        for number, example in enumerate(examples):
+            own = draws.of(f"added {number}")
+            if own.falls("is added", self.absent / (1 - self.absent)):
+                label = self._find_absent(example.recipe.labels, own)
+                query = own.choose("template", self.templates).replace("{label}", label)
+                added[label] = Example(example.recipe, (), label, query, {**example.options, "absent": True})
+        return list(added.values())
 
     def _swap(
         self, recipe: Recipe, sources: list[Source], chosen: list[int], partner: Recipe, draws: _Draws

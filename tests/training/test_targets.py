@@ -95,6 +95,21 @@ def test_silence_where_a_label_is_absent(many):
     assert len(asked) > 200 and max(asked.values()) < 15  # of 290 labels, 1.4 times each
 
 
+def test_absent_labels_beside_those_that_are_there(many):
+    present = [example for recipe in many for example in SelectTarget("all")(recipe)]
+    select = SelectTarget("all", ["a {label}"], absent=0.2, snr_db=(-5, 5))
+    examples = [select(recipe) for recipe in many]
+    assert [example.label for each in examples for example in each if example.targets] == [e.label for e in present]
+    assert_share([not example.targets for each in examples for example in each], 0.2)
+    for each in examples:
+        added = [example for example in each if not example.targets]
+        assert len({example.label for example in added}) == len(added)
+        for example in added:
+            assert example.options["absent"] and example.query == f"a {example.label}"
+            assert any(example.recipe is other.recipe for other in each if other.targets)
+            assert not find_related("hive", example.label) & set(example.recipe.labels)
+
+
 def test_what_is_above_or_below_is_not_absent():
     """Asked for an animal, silence is wrong while a cat purrs, and so it is of a purr while an animal is heard."""
     select = SelectTarget(silent=1.0, ontology="audioset", labels=["Animal", "Purr", "Cat", "Rain"])
