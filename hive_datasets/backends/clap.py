@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .extras import import_extra
 from .memory import in_halves
 from .pretrained import Pretrained, load_pretrained
 from .protocols import Answer, Clip, Question
+
+Embeddings = npt.NDArray[np.float32]
 
 #: CLAP hears so many seconds; of more it would take some at random.
 _WINDOW_SECONDS = 10
@@ -44,27 +47,42 @@ class ClapJudge(Pretrained):
 
     def ask(self, clips: Sequence[Clip], questions: Sequence[Question]) -> list[Answer]:
         """The choice whose caption is most alike, and the probabilities of all."""
-        torch = import_extra("torch", "transformers")
-        model, extractor, _ = _open(self)
-        rate = extractor.sampling_rate
-        windows = [_windows(clip.resampled(rate), rate * _WINDOW_SECONDS) for clip in clips]
-        flat = [window for each in windows for window in each]
-        embedded: list[Any] = []
-        for start in range(0, len(flat), self.batch_size):
-            embedded += in_halves(functools.partial(_embed_audio, self), flat[start : start + self.batch_size])
+        model, _, _ = _open(self)
         captions = tuple(dict.fromkeys(caption for question in questions for caption in question.captions))
-        texts = dict(zip(captions, _embed_texts(self, captions), strict=True))
-        scale = model.logit_scale_a.exp().detach().float().cpu()
-        answers, done = [], 0
-        for question, each in zip(questions, windows, strict=True):
-            audio = torch.nn.functional.normalize(torch.stack(embedded[done : done + len(each)]).mean(0), dim=-1)
-            done += len(each)
-            similarities = torch.stack([texts[caption] for caption in question.captions]) @ audio
-            probabilities = torch.softmax(scale * similarities, 0).tolist()
+        texts = dict(zip(captions, embed_texts(self, captions), strict=True))
+        scale = float(model.logit_scale_a.exp().detach().float())
+        answers = []
+        for question, audio in zip(questions, embed_clips(self, clips), strict=True):
+            similarities = np.stack([texts[caption] for caption in question.captions]) @ audio
+            probabilities = _softmax(scale * similarities).tolist()
             best = int(np.argmax(probabilities))
             told = dict(zip(question.choices, probabilities, strict=True))
             answers.append(Answer(question.choices[best], told))
         return answers
+
+
+def embed_clips(judge: ClapJudge, clips: Sequence[Clip]) -> Embeddings:
+    """Embeddings of sound, float32 of shape (clips, D), each of length 1; of a clip over 10 s, its windows' mean."""
+    if not clips:
+        return np.zeros((0, 0), np.float32)
+    _, extractor, _ = _open(judge)
+    rate = extractor.sampling_rate
+    windows = [_windows(clip.resampled(rate), rate * _WINDOW_SECONDS) for clip in clips]
+    flat = [window for each in windows for window in each]
+    embedded: list[Any] = []
+    for start in range(0, len(flat), judge.batch_size):
+        embedded += in_halves(functools.partial(_embed_audio, judge), flat[start : start + judge.batch_size])
+    ends = np.cumsum([len(each) for each in windows])[:-1]
+    means = np.stack([each.mean(axis=0) for each in np.split(np.stack(embedded), ends)])
+    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
+
+
+def compare_clips(judge: ClapJudge, clips: Sequence[Clip], captions: Sequence[str]) -> list[float]:
+    """The cosine of each clip's embedding and its caption's, -1 to 1."""
+    distinct = tuple(dict.fromkeys(captions))
+    texts = dict(zip(distinct, embed_texts(judge, distinct), strict=True))
+    audio = embed_clips(judge, clips)
+    return [float(texts[caption] @ each) for caption, each in zip(captions, audio, strict=True)]
 
 
 def _windows(samples: Any, length: int) -> list[Any]:
@@ -81,7 +99,8 @@ def _embed_audio(config: ClapJudge, windows: Sequence[Any]) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=64)
-def _embed_texts(config: ClapJudge, captions: tuple[str, ...]) -> list[Any]:
+def embed_texts(config: ClapJudge, captions: tuple[str, ...]) -> list[Any]:
+    """Embeddings of captions, each float32 of shape (D,) and length 1."""
     torch = import_extra("torch", "transformers")
     model, _, tokenizer = _open(config)
     given = tokenizer(list(captions), padding=True, return_tensors="pt").to(config.device)
@@ -92,7 +111,14 @@ def _embed_texts(config: ClapJudge, captions: tuple[str, ...]) -> list[Any]:
 def _normalised(features: Any) -> list[Any]:
     """Rows of length 1; transformers 5 wraps them."""
     torch = import_extra("torch", "transformers")
-    return list(torch.nn.functional.normalize(getattr(features, "pooler_output", features).float(), dim=-1).cpu())
+    return list(
+        torch.nn.functional.normalize(getattr(features, "pooler_output", features).float(), dim=-1).cpu().numpy()
+    )
+
+
+def _softmax(values: Any) -> Any:
+    powers = np.exp(values - values.max())
+    return powers / powers.sum()
 
 
 @functools.lru_cache(maxsize=1)
