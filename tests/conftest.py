@@ -18,6 +18,10 @@ from tests.damage import damage_of_every_kind
 settings.register_profile("steady", deadline=None, derandomize=True)  # no test may fail by chance
 settings.load_profile("steady")
 
+CHROMIUM_FLAGS = """
+--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
+--disable-sync
+""".split()  # noqa: SIM905
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -139,6 +143,19 @@ def row(demo_recipes):
 def cache(tmp_path):
     """A cache folder for `load_dataset(cache_dir=)`."""
     return str(tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser without a window."""
+    api = pytest.importorskip("playwright.sync_api")
+    command = shutil.which("chromium") or shutil.which("google-chrome")
+    if command is None:
+        pytest.skip("there is no Chromium (apt-get install chromium)")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=command, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

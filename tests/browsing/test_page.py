@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 
 import pytest
 
@@ -11,23 +10,7 @@ from hive_datasets.browsing import BrowseServer, Collection
 from tests.browsing.serving import serving
 
 pytest.importorskip("matplotlib")
-FLAGS = """
---no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
---disable-sync
-""".split()  # noqa: SIM905
 BLACK = 30  # of 255: a background that is darker is dark
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    api = pytest.importorskip("playwright.sync_api")
-    command = shutil.which("chromium") or shutil.which("google-chrome")
-    if command is None:
-        pytest.skip("there is no Chromium (apt-get install chromium)")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=command, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
