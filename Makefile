@@ -43,7 +43,7 @@ system:
 # torch is pinned: an open range would take a build with several GB of CUDA libraries
 .venv/dev.installed: setup.cfg
 	$(PYTHON) -m venv .venv
-	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,browse,dev,fast,http,openai,plot,s3,sherpa,torch,train,transformers]'
+	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,browse,dev,evaluate,fast,http,openai,plot,s3,sherpa,torch,train,transformers]'
 	touch $@
 
 .venv/datasets-%/installed: setup.cfg

@@ -8,6 +8,7 @@ Importing this package makes ``datasets.load_dataset("hive", ...)`` work and reg
     ds = load_dataset("hive", "demo", split="train", streaming=True)
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from datasets import load_dataset
@@ -21,6 +22,7 @@ from .errors import (
     BackendError,
     ChunkOutOfRangeError,
     EmptySourceError,
+    EvaluationError,
     HiveError,
     MetadataUnavailableError,
     MixtureFeatureWarning,
@@ -62,6 +64,7 @@ from .statistics import Statistics, compute_statistics
 from .verification import verify_sources
 
 if TYPE_CHECKING:
+    from .evaluation import Evaluation, compare_evaluations, evaluate_separator
     from .training import ElasticSampler, RecipeTable, RenderExamples, SelectTarget, TrainingLoader
 
 __all__ = [
@@ -71,6 +74,8 @@ __all__ = [
     "Corpus",
     "ElasticSampler",
     "EmptySourceError",
+    "Evaluation",
+    "EvaluationError",
     "Export",
     "HiveError",
     "MetadataUnavailableError",
@@ -107,9 +112,11 @@ __all__ = [
     "UnreadableSourceWarning",
     "VariantSourceWarning",
     "__version__",
+    "compare_evaluations",
     "compute_statistics",
     "demo_folder",
     "errors",
+    "evaluate_separator",
     "find_corpus",
     "list_corpora",
     "load_dataset",
@@ -129,12 +136,16 @@ register_mixture()
 register_hive()
 
 
-def __getattr__(name: str) -> Any:
-    """What training takes is imported when it is first asked for: a sampler is PyTorch's where that is installed."""
-    if name in ("ElasticSampler", "RecipeTable", "RenderExamples", "SelectTarget", "TrainingLoader"):
-        from . import training
+#: What is imported when it is first asked for, and from where: a sampler is PyTorch's where that is installed.
+_LAZY = {
+    **dict.fromkeys(("Evaluation", "compare_evaluations", "evaluate_separator"), "evaluation"),
+    **dict.fromkeys(("ElasticSampler", "RecipeTable", "RenderExamples", "SelectTarget", "TrainingLoader"), "training"),
+}
 
-        globals()[name] = getattr(training, name)
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        globals()[name] = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
         return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -9,6 +9,7 @@
     ├── OntologyError (ValueError)            a file is no ontology, or has no such node
     ├── RecordError (ValueError)              records to curate are not in a shape that is known
     ├── BackendError                          a model cannot be loaded, or a server not be reached
+    ├── EvaluationError                       a separator gives no estimates, or evaluations cannot be compared
     ├── OutputError (OSError)                 files cannot be written, or others are in the way
     ├── PreparedSourcesError (OSError)        prepared sources are not there, or damaged, or for something else
     ├── SourceRootError (LookupError)         no folder is configured for a metadata path
@@ -43,6 +44,7 @@ __all__ = [
     "BackendError",
     "ChunkOutOfRangeError",
     "EmptySourceError",
+    "EvaluationError",
     "HiveError",
     "MetadataUnavailableError",
     "MixtureFeatureWarning",
@@ -135,6 +137,19 @@ class RecordError(HiveError, ValueError):
 
 class BackendError(HiveError):
     """A model cannot be loaded, or a server cannot be reached: no record can be processed until that is mended."""
+
+
+class EvaluationError(HiveError):
+    """A separator gives something else than estimates, or what is to be evaluated or compared is not what it must be.
+
+    Attributes:
+        mix_id, label: the mixture, and what was asked for in it, if one target is at fault.
+    """
+
+    def __init__(self, message: str, *, mix_id: str | None = None, label: str | None = None) -> None:
+        super().__init__(message)
+        self.mix_id = mix_id
+        self.label = label
 
 
 class OutputError(HiveError, OSError):

@@ -1,0 +1,63 @@
+"""Folders of stems, as MUSDB18-HQ is unpacked."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from hive_datasets import EvaluationError, Subset, evaluate_separator
+from hive_datasets.evaluation import StemTargets
+
+
+@pytest.fixture
+def songs(tmp_path):
+    """Two splits; stereo at 44.1 kHz, 3 s, mixtures that are sums."""
+    random = np.random.default_rng(0)
+    for split, song in (("test", "One"), ("test", "Two"), ("train", "Three")):
+        folder = tmp_path / "songs" / split / song
+        folder.mkdir(parents=True)
+        stems = {name: 0.1 * random.normal(size=(3 * 44100, 2)) for name in ("bass", "drums", "lead_vocals")}
+        for name, stem in {**stems, "mixture": sum(stems.values())}.items():
+            soundfile.write(folder / f"{name}.wav", stem, 44100, "FLOAT")
+    return tmp_path / "songs"
+
+
+def test_each_stem_of_each_song(songs):
+    targets = StemTargets(songs, templates=["the {label}"])
+    items = list(targets.items())
+    assert [item.targets[0].mix_id for item in items] == ["test/One", "test/Two", "train/Three"]
+    assert [target.split for item in items for target in item.targets] == ["test"] * 6 + ["train"] * 3
+    assert [target.query for target in items[0].targets] == ["the bass", "the drums", "the lead vocals"]
+    rate, signals = targets.read(items[0])
+    assert rate == 44100
+    for (mixture, reference), target in zip(signals, items[0].targets, strict=True):
+        stem = soundfile.read(songs / "test" / "One" / f"{target.label}.wav", dtype="float32")[0]
+        assert np.allclose(reference, stem.mean(axis=1), atol=1e-7)
+        assert np.allclose(mixture, sum(reference for _, reference in signals), atol=1e-6)
+
+
+def test_by_the_same_call(songs, tmp_path):
+    found = evaluate_separator("mixture", Subset(songs, splits="test"), tmp_path / "out", sampling_rate=16000)
+    assert found.summary["asked"] == found.summary["scored"] == 6
+    assert found.table.column("sdr").to_pylist() == pytest.approx([-3.0] * 6, abs=0.2)  # one of three
+    cut = evaluate_separator("mixture", songs, tmp_path / "cut", protocol="musdb18-hq", segment_seconds=1.0)
+    assert cut.summary["asked"] == cut.summary["scored"] == 27
+    assert sorted(set(cut.table.column("start_second").to_pylist())) == [0.0, 1.0, 2.0]
+    alone = evaluate_separator("mixture", songs / "test" / "One", tmp_path / "one", metrics=["sdr"])
+    assert alone.table.column("mix_id").to_pylist() == ["One"] * 3
+
+
+def test_what_is_no_song(songs, tmp_path):
+    with pytest.raises(EvaluationError, match=r"no mixture\.wav below it in these splits"):
+        StemTargets(songs, splits=["validation"])
+    with pytest.raises(EvaluationError, match="only splits and limit choose"):
+        evaluate_separator("mixture", Subset(songs, labels="bass"), tmp_path / "out")
+    soundfile.write(songs / "test" / "One" / "bass.wav", np.zeros(100), 44100)
+    with pytest.raises(EvaluationError, match=r"bass\.wav has 100 samples at 44,100 Hz, its mixture 132,300"):
+        list(StemTargets(songs).items())
+    (songs / "test" / "One" / "bass.wav").write_bytes(b"no audio")
+    with pytest.raises(EvaluationError, match=r"bass\.wav cannot be read"):
+        list(StemTargets(songs).items())
+    for stem in ("bass", "drums", "lead_vocals"):
+        (songs / "test" / "One" / f"{stem}.wav").unlink()
+    with pytest.raises(EvaluationError, match=r"no stems beside mixture\.wav"):
+        list(StemTargets(songs).items())
