@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .._version import __version__
 from ..errors import HiveError, SourceRootError
-from . import browse, convert, curate, package, prepare, preview, render, stats, verify
+from . import browse, compare, convert, curate, evaluate, package, prepare, preview, render, stats, verify
 from .arguments import use_timeout
 from .parser import make_parser
 from .wording import name_options, plain_warnings
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     description = "Tools for Hive's metadata and mixtures, and for curating audio of your own."
     parser = make_parser("hive-datasets", description, __version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
-    for command in (verify, browse, stats, convert, prepare, render, preview, package, curate):
+    for command in (verify, browse, stats, convert, prepare, render, preview, package, curate, evaluate, compare):
         command.add_command(commands)
     options = parser.parse_args(arguments)
     use_timeout(options)

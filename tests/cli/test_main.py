@@ -10,7 +10,9 @@ from hive_datasets.cli import main as module
 from hive_datasets.cli.main import main
 from hive_datasets.cli.parser import EXIT_CODES
 
-COMMANDS = ["browse", "convert", "curate", "package", "prepare", "preview", "render", "stats", "verify"]
+COMMANDS = """
+browse compare convert curate evaluate package prepare preview render stats verify
+""".split()  # noqa: SIM905
 
 
 def said(capsys, *arguments):
@@ -44,8 +46,8 @@ def test_each_says_the_same_in_the_same_words(capsys, command):
         assert f"{number:<4}{meaning}" in text
     assert "-q, --quiet" in text
     assert ("\n  -o" in text) == (command not in ("browse", "stats", "verify"))
-    assert ("--num-workers N" in text) == (command not in ("browse", "convert", "package", "stats"))
-    assert ("--split SPLIT [SPLIT ...]" in text) == (command not in ("convert", "curate"))
+    assert ("--num-workers N" in text) == (command not in ("browse", "compare", "convert", "package", "stats"))
+    assert ("--split SPLIT [SPLIT ...]" in text) == (command not in ("compare", "convert", "curate"))
     assert "--jobs" not in text
 
 

@@ -1,0 +1,154 @@
+"""``hive-datasets evaluate``."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from hive_datasets.cli.main import main
+
+SLOW = """
+import pathlib, sys, time
+calls = pathlib.Path(__file__).with_name("calls")
+def separate(mixtures, sampling_rate, queries):
+    with calls.open("a") as log:
+        log.write("".join(f"{query}\\n" for query in queries))
+    if len(calls.read_text().splitlines()) == 40:
+        print("40 are asked", file=sys.stderr, flush=True)
+        time.sleep(60)  # until Ctrl-C comes
+    return mixtures
+"""
+
+
+def test_names_that_others_rely_on(tmp_path, capsys):
+    for name in ("mixture", "silence", "ideal-ratio-mask", "ideal-binary-mask"):
+        out = tmp_path / name
+        arguments = ["--demo", "--separator", name, "--out", str(out), "--format", "json", "--sampling-rate", "8000"]
+        assert main(["evaluate", *arguments, "--quiet", "--limit", "4", "--examples", "0"]) == 0
+        printed, said = capsys.readouterr()
+        summary, table = json.loads(printed), pq.read_table(out / "targets.parquet")
+        for column in ("sdr", "si_sdr", "sdr_improvement", "si_sdr_improvement"):
+            assert summary[column] == pytest.approx(np.mean(table.column(column).to_pylist()))
+        assert {"mix_id", "split", "label"} < set(table.column_names) and len(table) == summary["asked"] == 14
+        assert said == f"to look and listen: {out / 'index.html'}\n"
+
+
+def test_a_report(tmp_path, capsys):
+    arguments = [
+        "evaluate",
+        "--demo",
+        "--limit",
+        "8",
+        "--separator",
+        "mixture",
+        "--out",
+        str(tmp_path),
+        "--absent",
+        "0.2",
+    ]
+    arguments += [
+        "--template",
+        "the sound of {label}",
+        "--sampling-rate",
+        "8000",
+        "--examples",
+        "0",
+        "--protocol",
+        "2mix",
+    ]
+    assert main(arguments) == 0
+    printed, said = capsys.readouterr()
+    assert "silence is right, and only leakage is measured" in printed.splitlines()[0]
+    assert "protocol 2mix" in printed and "not known: The papers' own lists of pairs" in printed
+    assert "SI-SDR improvement" in printed and "kind of sound" in printed and "Data " in printed.splitlines()[-1]
+    assert "evaluating" in said
+    queries = pq.read_table(tmp_path / "targets.parquet").column("query").to_pylist()
+    assert all(query.startswith("the sound of ") for query in queries)
+    assert main([*arguments, "--quiet"]) == 0
+    assert "all of it was there, of an earlier run; --overwrite evaluates anew" in capsys.readouterr().err
+    assert main([*arguments, "--quiet", "--metrics", "sdr"]) == 2
+    assert "or --overwrite" in capsys.readouterr().err
+
+
+def test_a_folder_that_lacks_files(tmp_path, capsys):
+    common = ["evaluate", "--demo", "--limit", "2", "--sampling-rate", "8000", "--quiet", "--examples", "0"]
+    estimates = tmp_path / "estimates"
+    assert main([*common, "--separator", "mixture", "-o", str(tmp_path / "a"), "--save-estimates", str(estimates)]) == 0
+    next(estimates.rglob("*.Clock.wav")).unlink()
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match=r"lacks the estimates of 1 target: sample_00000000\.Clock\.wav"):
+        assert main([*common, "--separator", str(estimates), "-o", str(tmp_path / "b")]) == 1
+    assert "Failed: 1, which no mean counts. there is no file" in capsys.readouterr().out
+    assert main([*common, "--separator", str(estimates), "-o", str(tmp_path / "c"), "--on-error", "raise"]) == 2
+    assert "hive-datasets: " in capsys.readouterr().err
+
+
+def test_a_folder_of_stems(tmp_path, capsys):
+    song = tmp_path / "songs" / "test" / "Song"
+    song.mkdir(parents=True)
+    for name in ("vocals", "drums", "mixture"):
+        soundfile.write(song / f"{name}.wav", np.random.default_rng(0).normal(size=(8000, 2)) * 0.1, 8000)
+    arguments = ["evaluate", str(tmp_path / "songs"), "--separator", "silence", "--out", str(tmp_path / "out"), "-q"]
+    assert main([*arguments, "--split", "test", "--protocol", "musdb18-hq", "--examples", "0"]) == 0
+    assert "silence: 2 targets of 1 mixtures asked, 2 scored." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--separator", "my_model"], "none of mixture, silence"),
+        (["--separator", "mixture", "--metrics", "sdrr"], "invalid choice: 'sdrr'"),
+        (["--separator", "mixture", "--protocol", "hive"], "invalid choice: 'hive'"),
+        (["--separator", "mixture", "--segment-seconds", "0"], "'0' is no length in seconds"),
+        (["--separator", "mixture", "--segment-seconds", "1", "--save-estimates", "x"], "of whole mixtures"),
+        (["--separator", "mixture", "--absent", "0.9"], "no share from 0 to 0.5"),
+    ],
+)
+def test_mistakes(tmp_path, capsys, arguments, said):
+    try:
+        code = main(["evaluate", "--demo", "--out", str(tmp_path), *arguments])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2 and said in capsys.readouterr().err
+
+
+def test_ctrl_c_and_again(tmp_path, subprocess_environment):
+    (tmp_path / "slow_model.py").write_text(SLOW)
+    command = [
+        Path(sys.executable).parent / "hive-datasets",
+        "evaluate",
+        "--demo",
+        "--separator",
+        "slow_model:separate",
+    ]
+    command += [
+        "--out",
+        "out",
+        "--sampling-rate",
+        "8000",
+        "--examples",
+        "0",
+        "--batch-size",
+        "1",
+        "--metrics",
+        "sdr",
+        "-q",
+    ]
+    options = {"cwd": tmp_path, "env": subprocess_environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **options) as process:
+        assert process.stderr.readline() == "40 are asked\n"
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said == "hive-datasets: interrupted; what is scored is kept: run it again to go on\n"
+    assert len((tmp_path / "calls").read_text().splitlines()) == 40
+    ended = subprocess.run([*command, "--format", "json"], check=True, text=True, **options)
+    assert json.loads(ended.stdout)["scored"] == 140
+    again = len((tmp_path / "calls").read_text().splitlines()) - 140
+    assert 1 <= again <= 5  # the mixture about which it was being asked when it came
