@@ -10,11 +10,11 @@ from pathlib import Path
 
 import datasets
 
-from . import curation, metadata, mixing, rendering, scale, statistics, training, verification
+from . import curation, evaluation, metadata, mixing, rendering, scale, statistics, training, verification
 from .corpus import make_corpus, make_prepared, make_tars
 from .ways import WAYS_AT_OTHER_RATE, WAYS_TO_TRAIN, Corpus
 
-PARTS = ["mixing", "training", "scale", "rendering", "metadata", "verification", "curation"]
+PARTS = ["mixing", "training", "scale", "rendering", "metadata", "verification", "curation", "evaluation"]
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -36,7 +36,9 @@ if __name__ == "__main__":
     if options.only in (None, "curation"):
         curation.measure_chunks(options.folder)
         curation.measure_memory(options.folder)
-    if options.only == "curation":
+    if options.only in (None, "evaluation"):
+        evaluation.measure_scores(options.folder)
+    if options.only in ("curation", "evaluation"):
         raise SystemExit
     corpus = make_corpus(options.folder)
     generated = add_renditions("generated corpus", options.folder, corpus / "sources", corpus / "metadata")
