@@ -8,7 +8,8 @@ on where it was killed. On Hive:
     python examples/train_separator.py FOLDER --data-dir METADATA --dataset-paths CORPORA --steps 200000 ...
 
 FOLDER gets ``log.jsonl`` (a line a step), ``checkpoint.pt``, and TensorBoard's files where that is installed
-(``pip install "hive-datasets[train]"``). The last line that is printed is JSON with what was reached.
+(``pip install "hive-datasets[train]"``), and in ``scores/`` an evaluation with a page to listen. The last line that is
+printed is JSON with what was reached.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch import nn
 from torch.nn import functional
 
 import hive_datasets
-from hive_datasets import RenderExamples, SelectTarget, TrainingLoader
+from hive_datasets import RenderExamples, SelectTarget, TrainingLoader, evaluate_separator
 from hive_datasets.demo import write_demo
 
 WINDOW, HOP = 512, 128  # samples of the spectrogram
@@ -115,31 +116,32 @@ def loss_of(estimate: torch.Tensor, target: torch.Tensor, mixture: torch.Tensor)
     return (10 * torch.log10(error / reference.clamp_min(1e-8) + 1e-3)).mean()
 
 
-def si_sdr(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """In dB, of (B, T): 10 log10(|a s|^2 / |e - a s|^2) with a = <e, s> / |s|^2 (Le Roux et al., 2019)."""
-    scale = (estimate * target).sum(-1, keepdim=True) / target.square().sum(-1, keepdim=True).clamp_min(1e-10)
-    projected = scale * target
-    noise = (estimate - projected).square().sum(-1).clamp_min(1e-10)
-    return 10 * torch.log10(projected.square().sum(-1).clamp_min(1e-10) / noise)
-
-
-@torch.no_grad()
-def evaluate(model: Separator, ds: datasets.Dataset, render: RenderExamples) -> dict[str, Any]:
-    """Ask for every stem of every mixture; means of SI-SDR in dB, and of what an ideal ratio mask would reach."""
+def evaluate(model: Separator, ds: datasets.Dataset, options: argparse.Namespace) -> dict[str, Any]:
+    """Ask for every stem of every mixture; SI-SDR in dB, also of what needs no model, as the floor and the ceiling."""
     model.eval()
-    found: dict[str, list[torch.Tensor]] = {"mixture": [], "separator": [], "ideal_ratio_mask": []}
-    for batch in TrainingLoader(ds, 4, render, drop_last=False):
-        mixture, target = batch["mixture"], batch["target"]
-        stem, rest = (to_spectrum(each, model.window).abs().square() for each in (target, mixture - target))
-        mask = (stem / (stem + rest).clamp_min(1e-10)).sqrt()
-        ideal = to_signal(mask * to_spectrum(mixture, model.window), model.window, mixture.shape[-1])
-        estimates = {"mixture": mixture, "separator": model(mixture, batch["query"]), "ideal_ratio_mask": ideal}
-        for name, estimate in estimates.items():
-            found[name].append(si_sdr(estimate, target))
-    model.train()
-    means = {f"si_sdr_db_of_{name}": float(torch.cat(values).mean()) for name, values in found.items()}
-    gain = means["si_sdr_db_of_separator"] - means["si_sdr_db_of_mixture"]
-    return {"si_sdr_improvement_db": gain, **means, "stems": sum(map(len, found["mixture"]))}
+
+    @torch.no_grad()
+    def separate(mixtures: torch.Tensor, sampling_rate: int, queries: list[str]) -> torch.Tensor:
+        return model(mixtures, queries)  # type: ignore[no-any-return]
+
+    separators: dict[str, Any] = {"mixture": "mixture", "separator": separate, "ideal_ratio_mask": "ideal-ratio-mask"}
+    found = {}
+    for name, separator in separators.items():
+        found[name] = evaluate_separator(
+            separator,
+            ds,
+            options.folder / "scores" / name,
+            sampling_rate=options.sampling_rate,
+            alignment="own",
+            device=str(model.window.device),
+            num_threads=options.num_threads,
+            overwrite=True,  # the weights are others than before
+            examples=12,
+            name=name,
+        ).summary
+    means = {f"si_sdr_db_of_{name}": summary["si_sdr"] for name, summary in found.items()}
+    gain = found["separator"]["si_sdr_improvement"]
+    return {"si_sdr_improvement_db": gain, **means, "stems": found["separator"]["scored"]}
 
 
 def main(options: argparse.Namespace) -> None:
@@ -150,9 +152,10 @@ def main(options: argparse.Namespace) -> None:
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     train, test = load(options)
-    common = {"device": device, "num_threads": options.num_threads}
     select = SelectTarget(templates=["{label}", "the sound of {label}"], silent=0.05, snr_db=(-5, 5), swap=0.5)
-    render = RenderExamples(options.sampling_rate, select=select, alignment="own", **common)
+    render = RenderExamples(
+        options.sampling_rate, select=select, alignment="own", device=device, num_threads=options.num_threads
+    )
     loader = TrainingLoader(train, options.batch_size, render, num_workers=options.num_workers)
     model = Separator().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4)
@@ -183,12 +186,12 @@ def main(options: argparse.Namespace) -> None:
             if step == options.steps:
                 break
     log.close()
-    every_stem = RenderExamples(options.sampling_rate, select=SelectTarget("all"), alignment="own", **common)
-    found = evaluate(model, test, every_stem)
+    found = evaluate(model, test, options)
     print(
         "SI-SDR of {stems} stems: mixture {si_sdr_db_of_mixture:.1f} dB, separator {si_sdr_db_of_separator:.1f} dB, "
         "ideal ratio mask {si_sdr_db_of_ideal_ratio_mask:.1f} dB".format(**found)
     )
+    print(f"to look and listen: {folder / 'scores' / 'separator' / 'index.html'}")
     print(json.dumps({"step": step, **found}))
 
 
