@@ -38,7 +38,7 @@ class Interval:
 
     Attributes:
         value: the number; NaN if there is nothing to reckon it from.
-        low, high: the ends.
+        low, high: the ends; NaN if all is of one mixture, which says nothing of others.
     """
 
     value: float
@@ -134,7 +134,7 @@ class Scores:
             "median": of_all.medians,
             "class_median": lambda weights: _means_of_rows(of_labels.medians(weights)),
         }
-        found = self._resample(reckon)
+        found = self._resample(reckon, of_all.num_mixtures)
         return Aggregate(**{name: each[0] for name, each in found.items()}, asked=len(self), scored=len(rows))
 
     def aggregate_by(self, kind: str, metric: str, ontology: Ontology | str = "audioset") -> dict[str, Aggregate]:
@@ -157,7 +157,7 @@ class Scores:
         is_scored = ~np.isnan(values[rows])
         rows, groups = rows[is_scored], groups[is_scored]
         resampled = _Resampled(values[rows], groups, len(names), self._mixtures[rows])
-        found = self._resample({"mean": resampled.means})["mean"]
+        found = self._resample({"mean": resampled.means}, resampled.num_mixtures)["mean"]
         (medians,) = resampled.medians(np.ones((1, self.num_mixtures), np.int64))
         scored = np.bincount(groups, minlength=len(names))
         nowhere = Interval(math.nan, math.nan, math.nan)
@@ -200,8 +200,13 @@ class Scores:
         codes, found = _encode(name for _, name in expanded)
         return np.array([row for row, _ in expanded], np.int64), codes, found
 
-    def _resample(self, reckon: dict[str, Callable[[Ints], Floats]]) -> dict[str, list[Interval]]:
-        """Values of the mixtures as they are, and their intervals; functions are called with `_weights`, in pieces."""
+    def _resample(self, reckon: dict[str, Callable[[Ints], Floats]], num_mixtures: Ints) -> dict[str, list[Interval]]:
+        """Values of the mixtures as they are, and their intervals.
+
+        Args:
+            reckon: functions of `_weights`, some rows of which each is called with.
+            num_mixtures: that each value is of.
+        """
         size = max(1, _RESAMPLED_AT_ONCE // max(1, len(self)))
         edges = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
         intervals = {}
@@ -210,6 +215,7 @@ class Scores:
             pieces = range(0, len(self._weights), size)
             drawn = [function(self._weights[start : start + size].astype(np.int64)) for start in pieces]
             low, high = _percentiles(np.concatenate(drawn), edges) if drawn else (values, values)
+            low, high = (np.where(num_mixtures > 1, edge, np.nan) for edge in (low, high))
             intervals[name] = [Interval(*map(float, each)) for each in zip(values, low, high, strict=True)]
         return intervals
 
@@ -253,6 +259,9 @@ class _Resampled:
         order = np.lexsort((values, groups))
         self._values, self._mixtures = values[order], mixtures[order]
         self._ends = np.cumsum(np.bincount(groups, minlength=num_groups))
+        pairs = np.unique(np.stack([groups, mixtures]), axis=1)
+        #: That each group is of.
+        self.num_mixtures: Ints = np.bincount(pairs[0], minlength=num_groups)
 
     def means(self, weights: Ints) -> Floats:
         """Of each draw and group: of shape (draws, groups); NaN if none of a group's mixtures was drawn.

@@ -127,7 +127,8 @@ def write_estimate(folder: Path, target: Target, signal: npt.NDArray[np.float32]
     Raises:
         OSError: it cannot be written.
     """
-    file = folder / target.split / f"{target.mix_id}.{_name_of(target.label)}.wav"
+    above = [part for part in f"{target.split}/{target.mix_id}".split("/") if part not in ("", ".", "..")]
+    file = folder.joinpath(*map(_name_of, above[:-1])) / f"{_name_of(above[-1])}.{_name_of(target.label)}.wav"
     with written_aside(file) as aside:
         aside.write_bytes(_ENCODING.encode(signal, sampling_rate)[0])
 

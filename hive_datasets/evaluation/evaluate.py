@@ -84,9 +84,9 @@ def evaluate_separator(
 
     Args:
         separate: a callable ``(mixtures, sampling_rate, queries) -> estimates``: float32 of shape (B, T), a rate in Hz
-            and B strings, to floats of shape (B, T), of numpy or PyTorch. If it has a `version`, an evaluation by
-            another one does not go on. Or what `find_separator` takes for one: the
-            name of a baseline, ``module:name``, a folder of files that were rendered elsewhere.
+            and B strings, to floats of shape (B, T), of numpy or PyTorch. If it has a `version`, the evaluation of
+            another one does not go on. Or what `find_separator` takes for one: the name of a baseline, ``module:name``,
+            a folder of files that were rendered elsewhere.
         dataset: a loaded dataset of mixtures, a list of recipes, a `Subset`, the path or URL of metadata; a folder of
             stems, see `StemTargets`; or an object that has what `Targets` has.
         out: the folder to write to.
@@ -144,6 +144,8 @@ def evaluate_separator(
         dataset = protocol.choose(dataset)
     metrics = DEFAULT_METRICS if metrics is None else metrics
     _check_metrics(metrics)
+    if not (metrics or scorers):
+        raise ValueError("there is nothing to score by: give metrics, or scorers")
     if save_estimates is not None and segment_seconds is not None:
         raise ValueError("save_estimates is of whole mixtures: leave segment_seconds out")
     separator = find_separator(separate, device, name)
@@ -232,7 +234,7 @@ def _find_missing_files(folder: EstimateFolder, targets: Targets, on_error: OnEr
     )
     if on_error == "raise":
         raise EvaluationError(message)
-    warnings.warn(f"{message}. They are counted as failed", stacklevel=4)
+    warnings.warn(f"{message}. They are counted as failed, and all are in the table", stacklevel=4)
     return True
 
 

@@ -79,7 +79,7 @@ def write_examples(
         ask: gives the estimates of a batch.
         progress: told how far it is.
     """
-    facts = table.take(sorted(chosen)).to_pylist()
+    facts = table.take(pa.array(sorted(chosen), pa.int64())).to_pylist()
     wanted = dict(zip(sorted(chosen), facts, strict=True))
     with written_aside(folder / FOLDER_NAME, replaces=True) as aside:
         aside.mkdir()

@@ -126,13 +126,17 @@ class ResultsFolder:
                 shutil.rmtree(folder / name, ignore_errors=True)
             with written_aside(run) as aside:
                 aside.write_text(json.dumps(identity, indent=2), encoding="utf-8")
-        self._parts.mkdir(exist_ok=True)
-        remove_leftovers(self._parts, is_alone=True)
         remove_leftovers(folder, is_alone=True)
         self.is_finished = (folder / TABLE_NAME).exists()
-        self.num_before = self.done = (
-            pq.read_metadata(folder / TABLE_NAME).num_rows if self.is_finished else self._count_rows()
-        )
+        if self.is_finished:
+            shutil.rmtree(self._parts, ignore_errors=True)  # if a kill has left them
+            self.done = pq.read_metadata(folder / TABLE_NAME).num_rows
+        else:
+            self._parts.mkdir(exist_ok=True)
+            remove_leftovers(self._parts, is_alone=True)
+            self.done = self._count_rows()
+        #: Rows that an earlier run has left.
+        self.num_before = self.done
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep rows, whatever happens next."""

@@ -109,7 +109,7 @@ def check_estimates(estimates: Any, batch: Batch) -> list[npt.NDArray[np.float32
         raise EvaluationError(
             f"the separator gave {estimates.dtype}: it must give floats, on the scale of the mixtures (-1 to 1)"
         )
-    estimates = estimates.astype(np.float32, copy=False)
+    estimates = np.array(estimates, np.float32)  # its own: what is handed over may be filled again by the next call
     broken = np.count_nonzero(~np.isfinite(estimates), axis=1).tolist()
     return [
         f"{count:,} of {len(estimate):,} samples are NaN or infinite" if count else estimate
@@ -148,7 +148,7 @@ class _Asker:
     device: str | None
 
     def __call__(self, batch: Batch) -> Any:
-        mixtures: Any = batch.mixtures
+        mixtures: Any = batch.mixtures.copy()  # which may be worked in
         if self.device is not None:
             try:
                 import torch

@@ -128,13 +128,10 @@ class RecipeTargets:
         if self.select.stems != "all":
             raise ValueError(f'select must have stems="all", which asks for each source, not {self.select.stems!r}')
         self.mixer, self.segment_seconds = mixer, check_segment(segment_seconds)
-        self._dataset: Subset | RecipeTable = (
-            dataset
-            if isinstance(dataset, RecipeTable)
-            else RecipeTable(dataset)
-            if isinstance(dataset, Dataset) or (isinstance(dataset, Sequence) and not isinstance(dataset, str))
-            else as_subset(dataset)
-        )
+        if dataset is None or isinstance(dataset, (Subset, str, os.PathLike)):
+            self._dataset: Subset | RecipeTable = as_subset(dataset)
+        else:
+            self._dataset = dataset if isinstance(dataset, RecipeTable) else RecipeTable(dataset)
 
     def items(self) -> Iterator[Item]:
         """A mixture each, in the order of the metadata."""

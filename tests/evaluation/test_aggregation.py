@@ -84,6 +84,15 @@ def test_intervals_hold_what_they_promise():
     assert naive < 80  # as if targets were independent
 
 
+def test_one_mixture_has_no_interval():
+    scores = Scores(table_of([("a", "Dog", 1.0), ("a", "Cat", 2.0), ("b", "Cat", 4.0)]))
+    groups = scores.aggregate_by("label", "sdr")
+    assert math.isnan(groups["Dog"].mean.low) and groups["Dog"].to_dict()["mean"]["high"] is None
+    assert (groups["Cat"].mean.low, groups["Cat"].mean.high) == (2.0, 4.0)
+    alone = Scores(table_of([("a", "Dog", 1.0), ("a", "Cat", 2.0)])).aggregate("sdr")
+    assert alone.mean.value == 1.5 and math.isnan(alone.mean.low) and math.isnan(alone.class_median.high)
+
+
 def test_groups_of_every_kind():
     rows = [("a", "Purr", 1.0), ("a", "Hiss", 2.0), ("b", "Animal", 4.0), ("b", "Klaxon", None)]
     facts = {

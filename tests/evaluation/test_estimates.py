@@ -81,6 +81,12 @@ def test_written_ones_are_found_as_they_were(tmp_path):
     assert np.array_equal(EstimateFolder(tmp_path).read_batch(batch_of(target))[0], signal)
 
 
+def test_nothing_is_written_outside(tmp_path):
+    target = Target("../../up", "..", "../../a", "", (), "", 2)
+    write_estimate(tmp_path / "a" / "b", target, np.zeros(4, np.float32), 8000)
+    assert [path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("*.wav")] == [("a", "b")]
+
+
 def test_it_tells_whether_files_have_changed(tmp_path):
     write(tmp_path / "sample_7.Dog.wav")
     before = EstimateFolder(tmp_path).version

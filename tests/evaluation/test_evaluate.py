@@ -174,6 +174,7 @@ def test_an_interruption_loses_nothing(few, options, tmp_path):
     calls = iter([4])
     again = evaluate_separator(separate, few, tmp_path / "out", name="it", **options)  # nothing is left to ask
     assert again.num_before == 23 and again.table.equals(found.table)
+    assert not (tmp_path / "out" / "parts").exists()
 
 
 def test_another_evaluation_is_not_mixed_with_it(few, demo, options, tmp_path):
@@ -234,6 +235,7 @@ def test_remixes_are_of_whole_mixtures(few, options, tmp_path):
     [
         ({"metrics": ["SDR"]}, ValueError, "metrics must be some of sdr, si_sdr"),
         ({"metrics": "sdr"}, ValueError, "metrics must be some of"),
+        ({"metrics": []}, ValueError, "nothing to score by"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"on_error": "skip"}, ValueError, "on_error must be 'record' or 'raise'"),
         ({"protocol": "hive"}, EvaluationError, "no protocol 'hive', but hive-test, uss, 2mix, musdb18-hq"),
@@ -244,6 +246,23 @@ def test_options_that_are_wrong(few, tmp_path, change, error, problem):
     with pytest.raises(error, match=problem):
         evaluate_separator("mixture", few, tmp_path, **change)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_one_fails(few, options, tmp_path):
+    def separate(mixtures, sampling_rate, queries):
+        raise ValueError("no")
+
+    with pytest.warns(UserWarning, match="ValueError: no"):
+        found = evaluate_separator(separate, few, tmp_path, examples=6, **options)
+    assert found.summary["failed"] == 23 and found.summary["sdr"] is None
+    assert (tmp_path / "index.html").exists()
+
+
+@pytest.mark.parametrize("kind", ["stream", "splits"])
+def test_what_is_no_table(demo, options, tmp_path, kind):
+    dataset = hive_datasets.load_dataset("hive", "demo", streaming=kind == "stream")
+    with pytest.raises(TypeError, match=r"a stream has no rows|give a loaded dataset"):
+        evaluate_separator("mixture", dataset["test"] if kind == "stream" else dataset, tmp_path, **options)
 
 
 def test_one_at_a_time(few, options, tmp_path):
