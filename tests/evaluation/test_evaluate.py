@@ -177,6 +177,24 @@ def test_an_interruption_loses_nothing(few, options, tmp_path):
     assert not (tmp_path / "out" / "parts").exists()
 
 
+def test_a_part_that_is_gone_is_made_again(few, options, tmp_path):
+    calls = itertools.count(1)
+
+    def separate(mixtures, sampling_rate, queries):
+        if next(calls) in (2, 4):
+            raise KeyboardInterrupt
+        return low_pass(mixtures, sampling_rate, queries)
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_separator(separate, few, tmp_path / "out", name="it", **options)
+    first, _ = sorted((tmp_path / "out" / "parts").iterdir())
+    first.unlink()
+    found = evaluate_separator(separate, few, tmp_path / "out", name="it", **options)
+    at_once = evaluate_separator(low_pass, few, tmp_path / "at once", **options)
+    assert found.num_before == 0 and without_times(found.table).equals(without_times(at_once.table))
+
+
 def test_another_evaluation_is_not_mixed_with_it(few, demo, options, tmp_path):
     evaluate_separator("mixture", few, tmp_path, metrics=["sdr"], **options)
     for change, problem in (
@@ -226,6 +244,15 @@ def test_remixes_are_of_whole_mixtures(few, options, tmp_path):
     for row in found.table.to_pylist():
         by_mixture.setdefault((row["split"], row["mix_id"]), set()).add(row["remix_si_sdr"])
     assert all(len(values) == 1 and 10 < min(values) < 100 for values in by_mixture.values())
+
+    def without_clocks(mixtures, sampling_rate, queries):
+        return np.where([[query == "Clock"] for query in queries], np.nan, mixtures)
+
+    with pytest.warns(UserWarning, match="'Clock'"):
+        lacking = evaluate_separator(without_clocks, few, tmp_path / "c", metrics=metrics, **options).table.to_pylist()
+    broken = {(row["split"], row["mix_id"]) for row in lacking if row["error"]}
+    assert 0 < len(broken) < 7
+    assert all((row["remix_si_sdr"] is None) == ((row["split"], row["mix_id"]) in broken) for row in lacking)
     halves = evaluate_separator("mixture-divided", few, tmp_path / "b", metrics=metrics, **options)
     assert halves.summary["remix_si_sdr"] == pytest.approx(100.0) and halves.summary["sdr_improvement"] < 7
 

@@ -80,6 +80,13 @@ def test_bss_eval_is_a_projection():
     assert bss_sdr(np.stack([e, n]), np.stack([s, s])) == pytest.approx(oracle.sdr(np.stack([s, s]), np.stack([e, n])))
 
 
+def test_bss_eval_where_rounding_leaves_less_than_nothing():
+    """Whatever is no longer than the filter is the target, filtered; torchmetrics has the logarithm of -1e-16 there."""
+    pytest.importorskip("torchmetrics")
+    target = np.arange(10) / 10
+    assert [bss_sdr(target + 0.1 * noise(10, seed=seed), target) for seed in range(9)] == [LIMIT_DB] * 9
+
+
 @pytest.mark.parametrize("kind", ["tone", "constant", "band"])
 def test_bss_eval_of_targets_that_lack_bands(kind):
     """Of which many filters make the same: perfect estimates are perfect, others are as good as they are."""

@@ -10,12 +10,12 @@ from hive_datasets.evaluation import StemTargets
 
 @pytest.fixture
 def songs(tmp_path):
-    """Two splits; stereo at 44.1 kHz, 3 s, mixtures that are sums."""
+    """Two splits; stereo at 44.1 kHz, 3 s and one of 4 s, mixtures that are sums."""
     random = np.random.default_rng(0)
-    for split, song in (("test", "One"), ("test", "Two"), ("train", "Three")):
+    for split, song, seconds in (("test", "One", 3), ("test", "Two", 4), ("train", "Three", 3)):
         folder = tmp_path / "songs" / split / song
         folder.mkdir(parents=True)
-        stems = {name: 0.1 * random.normal(size=(3 * 44100, 2)) for name in ("bass", "drums", "lead_vocals")}
+        stems = {name: 0.1 * random.normal(size=(seconds * 44100, 2)) for name in ("bass", "drums", "lead_vocals")}
         for name, stem in {**stems, "mixture": sum(stems.values())}.items():
             soundfile.write(folder / f"{name}.wav", stem, 44100, "FLOAT")
     return tmp_path / "songs"
@@ -26,6 +26,8 @@ def test_each_stem_of_each_song(songs):
     items = list(targets.items())
     assert [item.targets[0].mix_id for item in items] == ["test/One", "test/Two", "train/Three"]
     assert [target.split for item in items for target in item.targets] == ["test"] * 6 + ["train"] * 3
+    from_above = next(StemTargets(songs.parent).items()).targets[0]
+    assert (from_above.mix_id, from_above.split) == ("songs/test/One", "test")
     assert [target.query for target in items[0].targets] == ["the bass", "the drums", "the lead vocals"]
     rate, signals = targets.read(items[0])
     assert rate == 44100
@@ -40,8 +42,8 @@ def test_by_the_same_call(songs, tmp_path):
     assert found.summary["asked"] == found.summary["scored"] == 6
     assert found.table.column("sdr").to_pylist() == pytest.approx([-3.0] * 6, abs=0.2)  # one of three
     cut = evaluate_separator("mixture", songs, tmp_path / "cut", protocol="musdb18-hq", segment_seconds=1.0)
-    assert cut.summary["asked"] == cut.summary["scored"] == 27
-    assert sorted(set(cut.table.column("start_second").to_pylist())) == [0.0, 1.0, 2.0]
+    assert cut.summary["asked"] == cut.summary["scored"] == 30
+    assert sorted(set(cut.table.column("start_second").to_pylist())) == [0.0, 1.0, 2.0, 3.0]
     alone = evaluate_separator("mixture", songs / "test" / "One", tmp_path / "one", metrics=["sdr"])
     assert alone.table.column("mix_id").to_pylist() == ["One"] * 3
 
