@@ -18,6 +18,8 @@ from .summary import GROUPS
 
 #: Columns of which less is better.
 _LESS_IS_BETTER = {"leakage"}
+#: Mixtures that differ by less, in dB, are equal: that is rounding, not separation.
+_EQUAL_DB = 1e-3
 #: Below that, a sign test says that it is more than chance.
 SIGNIFICANCE = 0.05
 
@@ -33,7 +35,7 @@ class Difference:
         difference: the mean of b - a over targets, with an interval that draws mixtures.
         better: mixtures on whose targets b is better, on average.
         worse: mixtures on whose targets a is.
-        equal: mixtures on which they are the same.
+        equal: mixtures on which they are the same, to 0.001 dB.
         p_value: of the sign test over mixtures: how likely so uneven a count is if both are equally good.
         targets: how many both have scored.
     """
@@ -188,7 +190,7 @@ def _compare(
     both = ~np.isnan(values_a) & ~np.isnan(values_b)
     by_mixture = _means_by_mixture(table, values_b - values_a, both)
     gains = -by_mixture if name in _LESS_IS_BETTER else by_mixture
-    better, worse = int((gains > 0).sum()), int((gains < 0).sum())
+    better, worse = int((gains > _EQUAL_DB).sum()), int((gains < -_EQUAL_DB).sum())
     return Difference(
         metric=name,
         a=float(values_a[both].mean()) if both.any() else float("nan"),

@@ -16,7 +16,7 @@ AGGREGATIONS = {"mean": "mean", "median": "median", "class_median": "mean of lab
 #: Groups in words, and how many are shown of each kind, the largest first.
 KINDS = {
     "split": "split",
-    "num_sources": "sources",
+    "num_sources": "number of sources",
     "snr": "SNR in the mixture",
     "corpus": "corpus",
     "level 1": "kind of sound",
@@ -76,7 +76,7 @@ def format_comparison(comparison: Comparison) -> str:
         lines.append(f"Left out: {comparison.only_a:,} that only A has scored, {comparison.only_b:,} that only B has.")
     if not comparison.is_same_data:
         lines.append("They were not asked the same of the same mixtures: only what both have is compared.")
-    rows = [["dB", "A", "B", "B - A", "B better / worse / equal", "sign test", "B is"]]
+    rows = [["dB", "A", "B", "B - A", "better / worse / equal", "sign test", "B is"]]
     for name, found in comparison.differences.items():
         rows.append(
             [
