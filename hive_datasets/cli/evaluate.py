@@ -41,8 +41,8 @@ NAME is one of
   mixture, silence, mixture-divided, ideal-ratio-mask, ideal-binary-mask    what needs no model
   module:name    a callable (mixtures, sampling_rate, queries) -> estimates, or a class that makes one: float32 arrays
                  of shape (B, T), B queries, floats of shape (B, T); tensors of PyTorch with --device
-  DIR            WAV or FLAC files that were rendered elsewhere: DIR/{mix_id}.{label}.wav, DIR/{mix_id}/{label}.wav, or
-                 DIR/{mix_id}.{source_id}.wav
+  FOLDER         WAV or FLAC files that were rendered elsewhere: FOLDER/{mix_id}.{label}.wav, {mix_id}/{label}.wav, or
+                 {mix_id}.{source_id}.wav
 
 METADATA may be a folder of stems, too: SONG/mixture.wav with vocals.wav, drums.wav, ... beside it.
 DIR gets targets.parquet, a row a target; summary.json; and index.html, to look and listen. What is scored is kept."""

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..backends.extras import import_extra
 from ..errors import EvaluationError, describe
 from .baselines import BASELINES
 from .batches import Batch
@@ -52,7 +53,7 @@ def find_separator(
         name: what tables call it, if not that.
 
     Raises:
-        EvaluationError: nothing is meant.
+        EvaluationError: nothing is meant, or there is no such device.
 
     Example:
         >>> find_separator("silence").name
@@ -62,7 +63,7 @@ def find_separator(
     """
     if callable(separate):
         own_name = getattr(separate, "__qualname__", type(separate).__qualname__)
-        return Separator(name or own_name, _Asker(separate, device), _version_of(separate))
+        return Separator(name or own_name, _Asker(separate, _check_device(device)), _version_of(separate))
     text = os.fspath(separate)
     if text in BASELINES:
         return Separator(name or text, BASELINES[text])
@@ -75,7 +76,7 @@ def find_separator(
             f"separator {text!r}: there is no such folder, and it is none of {', '.join(BASELINES)}, nor module:name"
         )
     found = _import(module, attribute)
-    return Separator(name or text, _Asker(found, device), _version_of(found))
+    return Separator(name or text, _Asker(found, _check_device(device)), _version_of(found))
 
 
 def check_estimates(estimates: Any, batch: Batch) -> list[npt.NDArray[np.float32] | str]:
@@ -150,14 +151,22 @@ class _Asker:
     def __call__(self, batch: Batch) -> Any:
         mixtures: Any = batch.mixtures.copy()  # which may be worked in
         if self.device is not None:
-            try:
-                import torch
-            except ImportError:
-                raise EvaluationError(
-                    f'device={self.device!r} needs PyTorch: pip install "hive-datasets[torch]"'
-                ) from None
+            import torch
+
             mixtures = torch.from_numpy(mixtures).to(self.device)
         return self.separate(mixtures, batch.sampling_rate, batch.queries)
+
+
+def _check_device(device: str | None) -> str | None:
+    if device is not None:
+        torch = import_extra("torch", "torch")
+        try:
+            torch.zeros(
+                1, device=device
+            )  # of any kind that PyTorch has; each says by an error of its own what it lacks
+        except Exception as error:
+            raise EvaluationError(f"device {device!r} cannot be used: {describe(error)}") from None
+    return device
 
 
 def _version_of(separate: Separate) -> str:

@@ -51,6 +51,15 @@ def test_tensors_on_a_device():
     assert np.array_equal(check_estimates(given, batch), batch.mixtures / 2)
 
 
+def test_a_device_that_is_not_there():
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is such a device")
+    for device in ("cuda", "nowhere"):
+        with pytest.raises(EvaluationError, match=f"device '{device}' cannot be used: "):
+            find_separator(lambda *given: given[0], device)
+
+
 def test_module_and_name(tmp_path, monkeypatch):
     (tmp_path / "my_model.py").write_text(
         "class Model:\n"
