@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 #: A thread hands its results over when it has so many, or so long after the last time.
@@ -15,6 +16,8 @@ _HANDOVER_RESULTS = 256
 _HANDOVER_SECONDS = 0.5
 #: After an interruption, items that were begun are waited for so long, in seconds: a server may hang.
 _PATIENCE_SECONDS = 1.0
+#: This thread wakes so often while it waits: Ctrl-C that comes just before a wait without end is seen after it only.
+_WAKE_SECONDS = 1.0
 #: Items begun ahead of the result that is waited for, a thread.
 _ITEMS_AHEAD = 2
 
@@ -72,7 +75,7 @@ def call_in_threads(
         for thread in threads:
             thread.start()
         while working:
-            told = news.get()
+            told = _get(news)
             handle_received()
             working -= told is not True
             if isinstance(told, BaseException):
@@ -115,15 +118,29 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], jo
             begun.append(Future())
             todo.put((item, begun[-1]))
             if len(begun) > _ITEMS_AHEAD * jobs:
-                yield begun.popleft().result()
+                yield _await(begun.popleft())
         while begun:
-            yield begun.popleft().result()
+            yield _await(begun.popleft())
     finally:
         for future in begun:
             future.cancel()
         for _ in threads:
             todo.put(None)
         _join(threads)
+
+
+def _get(news: queue.SimpleQueue[Any]) -> Any:
+    """What comes next; see `_WAKE_SECONDS`."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return news.get(timeout=_WAKE_SECONDS)
+
+
+def _await(future: Future[Result]) -> Result:
+    """The result of a future; see `_WAKE_SECONDS`."""
+    while not future.done():
+        wait([future], timeout=_WAKE_SECONDS)
+    return future.result()
 
 
 def _join(threads: list[threading.Thread]) -> None:
