@@ -79,6 +79,7 @@ def add_command(commands: Any) -> None:
     group.add_argument(
         "--template",
         metavar="TEXT",
+        type=_parse_template,
         nargs="+",
         action="extend",
         help='of queries, such as "the sound of {label}" (default: {label})',
@@ -127,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
         options.separator,
         subset_of(options),
         options.out,
-        metrics=options.metrics,
+        metrics=options.metrics and list(dict.fromkeys(options.metrics)),
         scorers=_scorers_of(options),
         select=_select_of(options),
         segment_seconds=options.segment_seconds,
@@ -147,7 +148,10 @@ def run(options: argparse.Namespace) -> int:
     if found.num_before == len(found.table):
         print("hive-datasets: all of it was there, of an earlier run; --overwrite evaluates anew", file=sys.stderr)
     print(f"to look and listen: {found.folder / PAGE_NAME}", file=sys.stderr)
-    return 1 if found.summary["failed"] else 0
+    if not found.summary["failed"]:
+        return 0
+    print("hive-datasets: some targets failed; run it again to ask for those once more", file=sys.stderr)
+    return 1
 
 
 def _select_of(options: argparse.Namespace) -> Any:
@@ -172,6 +176,12 @@ def _parse_share(text: str) -> float:
     if not 0.0 <= share <= 0.5:
         raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 0.5")
     return share
+
+
+def _parse_template(text: str) -> str:
+    if "{label}" not in text:
+        raise argparse.ArgumentTypeError(f'{text!r} has no "{{label}}" in it')
+    return text
 
 
 def _parse_segment(text: str) -> float:

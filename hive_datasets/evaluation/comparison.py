@@ -13,11 +13,10 @@ import pyarrow as pa
 
 from ..errors import EvaluationError
 from .aggregation import Aggregate, Interval, Scores, number_or_none
+from .metrics import LESS_IS_BETTER, METRICS
 from .results import Evaluation
 from .summary import GROUPS
 
-#: Columns of which less is better.
-_LESS_IS_BETTER = {"leakage"}
 #: Mixtures that differ by less, in dB, are equal: that is rounding, not separation.
 _EQUAL_DB = 1e-3
 #: Below that, a sign test says that it is more than chance.
@@ -35,7 +34,7 @@ class Difference:
         difference: the mean of b - a over targets, with an interval that draws mixtures.
         better: mixtures on whose targets b is better, on average.
         worse: mixtures on whose targets a is.
-        equal: mixtures on which they are the same, to 0.001 dB.
+        equal: mixtures on which they are the same; of what is in dB, to 0.001 dB.
         p_value: of the sign test over mixtures: how likely so uneven a count is if both are equally good.
         targets: how many both have scored.
     """
@@ -57,7 +56,7 @@ class Difference:
         if self.p_value >= SIGNIFICANCE or not (low > 0 or high < 0):
             return "undecided"
         is_more = low > 0
-        if (self.better > self.worse) != (is_more != (self.metric in _LESS_IS_BETTER)):
+        if (self.better > self.worse) != (is_more != (self.metric in LESS_IS_BETTER)):
             return "undecided"  # the mean says one thing, most mixtures the other
         return "better" if self.better > self.worse else "worse"
 
@@ -73,7 +72,8 @@ class Comparison:
         table: the targets that both have scored, with b - a in the column of each metric.
         only_a: targets that only the first run has scored.
         only_b: targets that only the second has.
-        is_same_data: whether both were asked the same of the same mixtures.
+        differing: what they were asked differently: "data" if not the same of the same mixtures, and options, such as
+            "sampling_rate".
     """
 
     a: Evaluation
@@ -82,7 +82,12 @@ class Comparison:
     table: pa.Table
     only_a: int
     only_b: int
-    is_same_data: bool
+    differing: tuple[str, ...]
+
+    @property
+    def is_same_data(self) -> bool:
+        """Whether both were asked the same of the same mixtures, at the same rate."""
+        return not self.differing
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -91,6 +96,7 @@ class Comparison:
             "a": {"separator": self.a.summary["separator"], "folder": str(self.a.folder)},
             "b": {"separator": self.b.summary["separator"], "folder": str(self.b.folder)},
             "is_same_data": self.is_same_data,
+            "differing": list(self.differing),
             "compared": len(self.table),
             "only_a": self.only_a,
             "only_b": self.only_b,
@@ -137,7 +143,7 @@ def compare_evaluations(a: Evaluation | str | os.PathLike[str], b: Evaluation | 
         ... ]
         >>> found = compare_evaluations(*runs).differences["sdr"]
         >>> found.verdict, found.better, found.worse, round(found.p_value, 3)
-        ('undecided', 3, 1, 0.625)
+        ('undecided', 3, 0, 0.25)
     """
     a, b = (each if isinstance(each, Evaluation) else Evaluation.load(each) for each in (a, b))
     columns = [name for name in a.summary["metrics"] if name in b.summary["metrics"]]
@@ -161,7 +167,7 @@ def compare_evaluations(a: Evaluation | str | os.PathLike[str], b: Evaluation | 
         table,
         only_a=len(rows_a) - len(common),
         only_b=len(rows_b) - len(common),
-        is_same_data=a.summary["data_hash"] == b.summary["data_hash"],
+        differing=_find_differing(a.summary, b.summary),
     )
 
 
@@ -189,8 +195,9 @@ def _compare(
 ) -> Difference:
     both = ~np.isnan(values_a) & ~np.isnan(values_b)
     by_mixture = _means_by_mixture(table, values_b - values_a, both)
-    gains = -by_mixture if name in _LESS_IS_BETTER else by_mixture
-    better, worse = int((gains > _EQUAL_DB).sum()), int((gains < -_EQUAL_DB).sum())
+    gains = -by_mixture if name in LESS_IS_BETTER else by_mixture
+    equal = _EQUAL_DB if name.removesuffix("_improvement") in METRICS else 0.0
+    better, worse = int((gains > equal).sum()), int((gains < -equal).sum())
     return Difference(
         metric=name,
         a=float(values_a[both].mean()) if both.any() else float("nan"),
@@ -202,6 +209,11 @@ def _compare(
         p_value=find_p_value(better, worse),
         targets=int(both.sum()),
     )
+
+
+def _find_differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
+    options = [name for name in {**a["options"], **b["options"]} if a["options"].get(name) != b["options"].get(name)]
+    return (*(["data"] if a["data_hash"] != b["data_hash"] else []), *options)
 
 
 def _means_by_mixture(

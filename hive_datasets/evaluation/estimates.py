@@ -25,8 +25,8 @@ class EstimateFolder:
     """Estimates in a folder, at any depth, a WAV or FLAC file a target.
 
     A file is found by its name: ``{mix_id}.{label}.wav``, ``{mix_id}/{label}.wav``, or, as the authors name stems,
-    ``{mix_id}.{source_id}.wav``, such as ``sample_00000014.s2.wav``; ``/`` in a label is ``_``. Where several files
-    have it, the one is meant that lies below a folder of the split's name.
+    ``{mix_id}.{source_id}.wav``, such as ``sample_00000014.s2.wav``; ``/`` in a label is ``%2F`` or ``_``. A
+    file in a folder that is named after another split is not of the mixture of that name in this one.
 
     Args:
         folder: its path.
@@ -45,15 +45,17 @@ class EstimateFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files: dict[str, list[str]] = {}
+        self._paths: dict[str, str] = {}
         hashed = xxhash.xxh3_64()
         for above, folders, names in os.walk(folder):
-            folders.sort()
+            folders[:] = sorted(name for name in folders if not name.startswith("."))  # nothing half-written
             for name in sorted(names):
                 stem, suffix = os.path.splitext(name)
                 if suffix.lower() in _SUFFIXES:
                     path = os.path.join(above, name)
                     facts = os.stat(path)
                     hashed.update(repr((os.path.relpath(path, folder), facts.st_size, facts.st_mtime_ns)).encode())
+                    self._paths[os.path.relpath(os.path.join(above, stem), folder).replace(os.sep, "/")] = path
                     for key in (stem, f"{os.path.basename(above)}/{stem}"):
                         self._files.setdefault(key, []).append(path)
         #: What tells it from what was there before.
@@ -66,22 +68,28 @@ class EstimateFolder:
             EvaluationError: there is none, or several.
         """
         name = os.path.basename(target.mix_id)
-        label = _name_of(target.label)
-        keys = [f"{name}.{label}", f"{name}/{label}"]
+        labels = dict.fromkeys([_name_of(target.label), target.label.replace("/", "_")])
+        own = [f"{each}.{labels_}" for each in (f"{target.split}/{target.mix_id}", target.mix_id) for labels_ in labels]
+        keys = [key for label in labels for key in (f"{name}.{label}", f"{name}/{label}")]
         if len(target.source_ids) == 1:
             keys.append(f"{name}.{target.source_ids[0]}")
+        for key in own:
+            if key in self._paths:
+                return Path(self._paths[key])
         for key in keys:
-            found = self._files.get(key, [])
+            found = [file for file in self._files.get(key, []) if self._may_be_of(file, target.split)]
             if len(found) > 1:
-                splits = {target.split, "val"} if target.split == "validation" else {target.split}
-                found = [
-                    file for file in found if splits & set(Path(file).relative_to(self.folder).parts[:-1])
-                ] or found
+                found = [file for file in found if _splits_of(file, self.folder)] or found
             if len(found) > 1:
                 raise self._error(f"several files fit: {found[0]}, {found[1]}", target)
             if found:
                 return Path(found[0])
         raise self._error(f"there is no file {keys[0]}.wav in {self.folder}, nor {keys[-1]}.wav", target)
+
+    def _may_be_of(self, file: str, split: str) -> bool:
+        """Whether it lies in no folder of another split's name: mix_ids repeat in each."""
+        named = _splits_of(file, self.folder)
+        return not named or split not in _SPLITS.values() or split in named
 
     def find_missing(self, targets: Iterable[Target]) -> list[str]:
         """The names of what is not there, as they are listed to whoever renders it."""
@@ -128,10 +136,21 @@ def write_estimate(folder: Path, target: Target, signal: npt.NDArray[np.float32]
         OSError: it cannot be written.
     """
     above = [part for part in f"{target.split}/{target.mix_id}".split("/") if part not in ("", ".", "..")]
-    file = folder.joinpath(*map(_name_of, above[:-1])) / f"{_name_of(above[-1])}.{_name_of(target.label)}.wav"
+    *parts, last = map(_name_of, above or ["mixture"])
+    file = folder.joinpath(*parts) / f"{last}.{_name_of(target.label)}.wav"
     with written_aside(file) as aside:
         aside.write_bytes(_ENCODING.encode(signal, sampling_rate)[0])
 
 
+#: Splits, by the names of their folders.
+_SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+
+
+def _splits_of(file: str, folder: Path) -> set[str]:
+    """The splits after which folders are named that a file lies in."""
+    return {_SPLITS[part] for part in Path(file).relative_to(folder).parts[:-1] if part in _SPLITS}
+
+
 def _name_of(label: str) -> str:
-    return label.replace("/", "_").replace("\\", "_").replace("\0", "_")
+    """As a part of a file's name: no two labels have one."""
+    return "".join(f"%{ord(letter):02X}" if letter in "%/\\\0" else letter for letter in label)

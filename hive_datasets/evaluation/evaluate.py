@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 from datasets import Dataset
 
@@ -80,7 +82,8 @@ def evaluate_separator(
 
     Threads render mixtures ahead and score what is there, while this one calls the separator. `out` gets
     ``targets.parquet``, a row a target, ``summary.json``, and ``index.html``, a page. What is scored is kept: after an
-    interruption, the same call goes on. Memory does not grow with the number of targets, but for the table.
+    interruption, the same call goes on; and it asks again for what has failed. Memory does not grow with the number of
+    targets, but for the table.
 
     Args:
         separate: a callable ``(mixtures, sampling_rate, queries) -> estimates``: float32 of shape (B, T), a rate in Hz
@@ -106,7 +109,7 @@ def evaluate_separator(
         on_error: of a target whose audio cannot be read, or for which the separator raises or gives no estimate:
             "record" it and go on, or "raise".
         save_estimates: a folder to write every estimate to, as `EstimateFolder` reads them.
-        overwrite: whether another evaluation in `out` gives way.
+        overwrite: whether another evaluation in `out`, or a finished one, gives way.
         examples: how many targets are asked for once more and written to listen to; see `choose_examples`.
         name: what tables call the separator.
         progress: told how far it is.
@@ -134,6 +137,8 @@ def evaluate_separator(
     for option, value in (("batch_size", batch_size), ("num_threads", num_threads), ("num_workers", num_workers)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{option} must be at least 1, not {value!r}")
+    if not isinstance(examples, int) or examples < 0:
+        raise ValueError(f"examples must be a number, not {examples!r}")
     if on_error not in get_args(OnError):
         raise ValueError(f"on_error must be 'record' or 'raise', not {on_error!r}")
     protocol = find_protocol(protocol)
@@ -144,6 +149,9 @@ def evaluate_separator(
         dataset = protocol.choose(dataset)
     metrics = DEFAULT_METRICS if metrics is None else metrics
     _check_metrics(metrics)
+    columns = [*columns_of(metrics), *(column for scorer in scorers for column in scorer.columns)]
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"two scores have one name: {', '.join(columns)}")
     if not (metrics or scorers):
         raise ValueError("there is nothing to score by: give metrics, or scorers")
     if save_estimates is not None and segment_seconds is not None:
@@ -159,7 +167,6 @@ def evaluate_separator(
     folder = Path(out)
     with locked(folder / ".lock", EvaluationError, f"evaluating into {folder}"):
         plan = _Plan.make(targets, progress)
-        columns = [*columns_of(metrics), *(column for scorer in scorers for column in scorer.columns)]
         identity = {
             "separator": separator.name,
             "version": separator.version,
@@ -167,24 +174,27 @@ def evaluate_separator(
             "asked": plan.num_targets,
             "options": targets.describe(),
             "columns": columns,
-            "scorers": list(map(repr, scorers)),
+            "scorers": list(map(_identify_scorer, scorers)),
+            "saves_estimates": save_estimates is not None,
         }
         run = _Run(targets, separator, list(metrics), scorers, batch_size, num_threads, num_workers, on_error)
         run.saves_to = None if save_estimates is None else Path(save_estimates)
-        results = ResultsFolder(folder, identity, make_schema(columns), overwrite)
-        if not results.is_finished:
+        results = ResultsFolder(folder, identity, make_schema(columns), plan.num_targets, overwrite)
+        if not results.is_scored.all():
             if separator.folder is not None:
                 run.has_warned = _find_missing_files(separator.folder, targets, on_error)
             with progress("evaluating", "targets", plan.num_targets) as advance:
-                advance(results.done)
+                advance(results.num_before)
                 run.write(results, advance)
-            results.finish()
-        about = {} if protocol is None else {"protocol": protocol.describe()}
-        found = _conclude(results, identity, about)
-        if examples and not (results.num_before == plan.num_targets and read_examples(folder)):
-            column = next((name for name in columns if name.endswith("_improvement")), columns[0])
-            chosen = choose_examples(found.table, column, examples)
-            write_examples(folder, found.table, chosen, targets, run.ask, progress)
+        table = results.finish()
+        about: dict[str, Any] = {} if protocol is None else {"protocol": protocol.describe()}
+        about |= {each: identity[each] for each in ("separator", "version", "data_hash", "options")}
+        summary = summarize(table, columns, about)
+        write_summary(folder, summary)
+        chosen = choose_examples(table, columns, examples)
+        if chosen and (results.num_before < plan.num_targets or len(read_examples(folder)) != len(chosen)):
+            write_examples(folder, table, chosen, targets, run.ask, progress)
+        found = Evaluation(folder, table, summary, results.num_before)
         write_page(found)
         return found
 
@@ -203,6 +213,8 @@ def find_targets(
         return found
     subset = dataset if isinstance(dataset, Subset) else Subset(dataset) if StemTargets.is_of(dataset) else None
     if subset is not None and StemTargets.is_of(subset.metadata):
+        if select is not None and select != replace(type(select)("all"), templates=select.templates):
+            raise ValueError("of folders of stems each stem is asked for: select may only have templates")
         return StemTargets.choose(
             subset,
             mixer.sampling_rate,
@@ -238,15 +250,6 @@ def _find_missing_files(folder: EstimateFolder, targets: Targets, on_error: OnEr
     return True
 
 
-def _conclude(results: ResultsFolder, identity: dict[str, Any], about: dict[str, Any]) -> Evaluation:
-    """The table, and what it comes to."""
-    about = {**{name: identity[name] for name in ("separator", "version", "data_hash", "options")}, **about}
-    table = results.read()
-    summary = summarize(table, identity["columns"], about)
-    write_summary(results.folder, summary)
-    return Evaluation(results.folder, table, summary, results.num_before)
-
-
 @dataclass(frozen=True)
 class _Plan:
     """What is to be done, before anything is."""
@@ -257,28 +260,35 @@ class _Plan:
     @classmethod
     def make(cls, targets: Targets, progress: Progress) -> _Plan:
         """Count the targets, and hash what they are of: mixtures, sources, labels; not the words of queries."""
-        hashed, count = xxhash.xxh3_128(), 0
+        hashed, count, seen = xxhash.xxh3_128(), 0, set()
         with progress("reading metadata", "mixtures", None) as advance:
             for item in targets.items():
                 asked = [(target.label, target.source_ids, target.start_second) for target in item.targets]
                 hashed.update(f"{item.identity}\n{asked}\n".encode("utf-8", "surrogatepass"))
                 count += len(item.targets)
+                for target in item.targets[:1]:
+                    name = f"{target.split}/{target.mix_id}"
+                    if hash(name) in seen:
+                        raise EvaluationError(f"mixture {name} is there twice", mix_id=target.mix_id)
+                    seen.add(hash(name))  # of a number each, memory for millions suffices
                 advance(1)
         return cls(count, hashed.hexdigest())
 
 
 @dataclass(frozen=True)
 class _Read:
-    """An item, and its signals or why there are none."""
+    """An item, where its first target stands among all, and its signals or why there are none."""
 
+    first: int
     item: Item
     signals: Signals | Exception
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A batch and what the separator made of it: an estimate a target, or why there is none."""
+    """A batch, where its targets stand, and what the separator made of it: an estimate each, or why there is none."""
 
+    positions: Sequence[int]
     batch: Batch
     estimates: list[Any]
     seconds: float
@@ -302,14 +312,14 @@ class _Run:
     _listening: threading.Lock = field(default_factory=threading.Lock)
 
     def write(self, results: ResultsFolder, advance: Callable[[int], Any]) -> None:
-        """Score what is not scored yet, and write it down as it comes."""
-        waiting: list[Row] = []
+        """Score what has no score yet, and write it down as it comes."""
+        waiting: dict[int, Row] = {}
         failures: list[BaseException] = []
         due = time.monotonic() + _PART_SECONDS
 
         def ask_all() -> Iterator[_Asked | _Read]:
             try:
-                yield from self._ask_all(results.done)
+                yield from self._ask_all(results.is_scored)
             except BaseException as failure:  # what was asked before is scored and kept, after Ctrl-C, too
                 failures.append(failure)
 
@@ -317,47 +327,48 @@ class _Run:
         try:
             with closing(scored):  # type: ignore[type-var]
                 for rows in scored:
-                    waiting += rows
+                    waiting |= rows
                     if len(waiting) >= _PART_ROWS or time.monotonic() > due:
                         results.append(waiting)
-                        waiting, due = [], time.monotonic() + _PART_SECONDS
+                        waiting, due = {}, time.monotonic() + _PART_SECONDS
                     advance(len(rows))
         finally:
             results.append(waiting)
         if failures:
             raise failures[0]
 
-    def _ask_all(self, done: int) -> Iterator[_Asked | _Read]:
+    def _ask_all(self, is_scored: npt.NDArray[np.bool_]) -> Iterator[_Asked | _Read]:
         """In this thread, the separator; what could not be read is handed on as it is."""
-        read = map_in_threads(self._read, self._remaining(done), self.num_threads)
+        read = map_in_threads(self._read, self._remaining(is_scored), self.num_threads)
         with closing(read):  # type: ignore[type-var]
             waiting: list[_Read] = []
             for each in read:
                 if waiting and not self._fits(waiting, each):
-                    yield self._ask(waiting)
+                    yield from self._ask(waiting)
                     waiting = []
                 if isinstance(each.signals, Exception):
                     yield each
                 else:
                     waiting.append(each)
-            if waiting:
-                yield self._ask(waiting)
+            yield from self._ask(waiting)
 
-    def _remaining(self, done: int) -> Iterator[Item]:
+    def _remaining(self, is_scored: npt.NDArray[np.bool_]) -> Iterator[tuple[int, Item]]:
+        first = 0
         for item in self.targets.items():
-            if done >= len(item.targets):
-                done -= len(item.targets)
-            else:
-                yield item
+            following = first + len(item.targets)
+            if not is_scored[first:following].all():
+                yield first, item
+            first = following
 
-    def _read(self, item: Item) -> _Read:
+    def _read(self, placed: tuple[int, Item]) -> _Read:
+        first, item = placed
         try:
-            return _Read(item, self.targets.read(item))
+            return _Read(first, item, self.targets.read(item))
         except (SourceError, SourceRootError, EvaluationError) as error:
             is_unset = isinstance(error, SourceRootError) and not error.configured
             if self.on_error == "raise" or is_unset:
                 raise
-            return _Read(item, error)
+            return _Read(first, item, error)
 
     def _fits(self, waiting: Sequence[_Read], new: _Read) -> bool:
         """Whether an item may be separated with others: it is of their length and rate, and there is room."""
@@ -366,19 +377,26 @@ class _Run:
         count = sum(len(each.item.targets) for each in waiting) + len(new.item.targets)
         return count <= self.batch_size and _shape_of(waiting[0]) == _shape_of(new)
 
-    def _ask(self, waiting: Sequence[_Read]) -> _Asked:
+    def _ask(self, waiting: Sequence[_Read]) -> Iterator[_Asked]:
+        """Some items of one length; of one with more segments than fit, some at a time."""
+        targets = [target for each in waiting for target in each.item.targets]
         pairs = [pair for each in waiting for pair in each.signals[1]]  # type: ignore[index]
-        batch = Batch(
-            tuple(target for each in waiting for target in each.item.targets),
-            np.stack([mixture for mixture, _ in pairs]),
-            np.stack([reference for _, reference in pairs]),
-            waiting[0].signals[0],  # type: ignore[index]
-        )
-        started = time.perf_counter()
-        estimates = []
-        for start in range(0, len(batch.targets), self.batch_size):
-            estimates += self.ask(batch.take(start, start + self.batch_size))
-        return _Asked(batch, estimates, (time.perf_counter() - started) / len(batch.targets))
+        positions = [each.first + number for each in waiting for number in range(len(each.item.targets))]
+        start = 0
+        while start < len(targets):
+            stop = _find_end(targets, start, self.batch_size)
+            batch = Batch(
+                tuple(targets[start:stop]),
+                np.stack([mixture for mixture, _ in pairs[start:stop]]),
+                np.stack([reference for _, reference in pairs[start:stop]]),
+                waiting[0].signals[0],  # type: ignore[index]
+            )
+            started, estimates = time.perf_counter(), []
+            for first in range(0, stop - start, self.batch_size):
+                estimates += self.ask(batch.take(first, first + self.batch_size))
+            seconds = (time.perf_counter() - started) / (stop - start)
+            yield _Asked(positions[start:stop], batch, estimates, seconds)
+            start = stop
 
     def ask(self, batch: Batch) -> list[Any]:
         """The estimates of a batch; if that fails, one by one, so that one target takes no other with it."""
@@ -387,7 +405,7 @@ class _Run:
         except Exception as error:  # whatever the code of somebody else raises
             if len(batch.targets) > 1:
                 return [each for row in range(len(batch.targets)) for each in self.ask(batch.take(row, row + 1))]
-            estimates = [str(error) if isinstance(error, HiveError) else describe(error)]
+            estimates = [(str(error) if isinstance(error, HiveError) else "") or describe(error)]
             self._report(batch.targets[0], estimates[0], error)
         for target, estimate in zip(batch.targets, estimates, strict=True):
             if isinstance(estimate, str):
@@ -403,10 +421,12 @@ class _Run:
             self.has_warned = True
             warnings.warn(f"{message}. It is recorded as failed, and so will others be", stacklevel=2)
 
-    def _score(self, asked: _Asked | _Read) -> list[Row]:
-        """The rows of the targets of a batch, in their order."""
+    def _score(self, asked: _Asked | _Read) -> dict[int, Row]:
+        """The rows of the targets of a batch, by their positions."""
         if isinstance(asked, _Read):
-            return [{**_facts_of(target), "error": str(asked.signals)} for target in asked.item.targets]
+            problem = str(asked.signals) or describe(cast(Exception, asked.signals))
+            rows = [{**_facts_of(target), "error": problem} for target in asked.item.targets]
+            return dict(enumerate(rows, asked.first))
         batch = asked.batch
         rows = []
         # one by one: that is three times as fast as all at once, which no cache holds
@@ -425,7 +445,7 @@ class _Run:
                 write_estimate(self.saves_to, target, estimate, batch.sampling_rate)
         self._score_remixes(asked, rows)
         self._score_by_ear(asked, rows)
-        return rows
+        return dict(zip(asked.positions, rows, strict=True))
 
     def _score_remixes(self, asked: _Asked, rows: Sequence[Row]) -> None:
         """Of each mixture all of whose sources have an estimate."""
@@ -464,6 +484,36 @@ class _Run:
                     rows[number][column] = _number(value)
 
 
+def _find_end(targets: Sequence[Target], start: int, size: int) -> int:
+    """Where a batch ends: after so many targets, but none of a segment apart from the others of it.
+
+    Example:
+        >>> targets = [Target("a", "test", label, "", (), "", 2, start) for start in (0.0, 2.0, 4.0) for label in "xy"]
+        >>> _find_end(targets, 0, 5), _find_end(targets, 4, 5), _find_end(targets, 0, 1)
+        (4, 6, 2)
+    """
+    end = start
+    for stop in range(start + 1, len(targets) + 1):
+        is_whole = stop == len(targets) or _segment_of(targets[stop]) != _segment_of(targets[stop - 1])
+        if is_whole and (stop - start <= size or end == start):
+            end = stop
+        if stop - start >= size and end > start:
+            break
+    return end
+
+
+def _segment_of(target: Target) -> tuple[str, str, float]:
+    return target.split, target.mix_id, target.start_second
+
+
+def _identify_scorer(scorer: EstimateScorer) -> str:
+    """The same in another process: objects' own words have an address in them."""
+    kind = type(scorer)
+    if kind.__repr__ is not object.__repr__:
+        return repr(scorer)
+    return f"{kind.__module__}.{kind.__qualname__} {getattr(scorer, 'version', '')}".strip()
+
+
 def _shape_of(read: _Read) -> tuple[int, int]:
     assert not isinstance(read.signals, Exception)
     rate, pairs = read.signals
@@ -485,5 +535,5 @@ def _facts_of(target: Target) -> Row:
 
 
 def _number(value: Any) -> float | None:
-    """As a table has it: NaN is nothing."""
-    return None if value != value else float(value)
+    """As a table has it: NaN is nothing, and so is infinity."""
+    return float(value) if math.isfinite(value) else None

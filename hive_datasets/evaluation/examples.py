@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import soundfile
 import xxhash
 
 from ..export.encoding import Encoding
@@ -18,6 +19,7 @@ from ..utils.files import written_aside
 from ..utils.pictures import can_draw, draw_signal, loudest_of
 from ..utils.progress import Progress
 from .batches import Batch
+from .metrics import LESS_IS_BETTER
 from .targets import Item, Targets
 
 FOLDER_NAME, LIST_NAME = "examples", "examples.json"
@@ -30,18 +32,21 @@ _ENCODING = Encoding("flac", "PCM_16")
 KEY = ("split", "mix_id", "label", "start_second")
 
 
-def choose_examples(table: pa.Table, column: str, count: int) -> dict[int, str]:
-    """The rows of a table to listen to, and why: a sixth of them each "best", "middling" and "worst" by a column.
+def choose_examples(table: pa.Table, columns: Sequence[str], count: int) -> dict[int, str]:
+    """The rows of a table to listen to, and why: a sixth of them each "best", "middling" and "worst".
+
+    That is by the first of the columns that is an improvement, or else the first of all.
 
     The others are a "sample" by a hash of what they are, so that every run over the same targets has the same.
 
     Example:
         >>> common = {"split": "test", "label": "Dog", "start_second": 0.0}
         >>> rows = [{**common, "mix_id": str(number), "sdr": number} for number in range(9)]
-        >>> choose_examples(pa.Table.from_pylist(rows), "sdr", 6)
+        >>> choose_examples(pa.Table.from_pylist(rows), ["sdr"], 6)
         {0: 'sample', 8: 'sample', 6: 'sample', 7: 'best', 3: 'middling', 1: 'worst'}
     """
-    values = np.array(table.column(column).to_pylist(), np.float64)
+    column = next((name for name in columns if name.endswith("_improvement")), columns[0])
+    values = np.array(table.column(column).to_pylist(), np.float64) * (-1.0 if column in LESS_IS_BETTER else 1.0)
     rows = np.flatnonzero(~np.isnan(values))
     share = count // 6
     keys = list(zip(*(table.column(name).to_pylist() for name in KEY), strict=True))
@@ -109,7 +114,9 @@ def read_examples(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def copy_signals(example: Mapping[str, Any], source: Path, target: Path, names: Mapping[str, str]) -> None:
+def copy_signals(
+    example: Mapping[str, Any], source: Path, target: Path, names: Mapping[str, str], gain_db: float
+) -> None:
     """Copy signals of an example from the folder of one run's examples to that of a page, under other names.
 
     Args:
@@ -117,10 +124,18 @@ def copy_signals(example: Mapping[str, Any], source: Path, target: Path, names: 
         source: the folder of the evaluation.
         target: where to.
         names: of signals, and what their files are to be called.
+        gain_db: at which they are to be heard, not above the example's own.
     """
+    change = 10 ** ((gain_db - example["gain_db"]) / 20)
     for signal, name in names.items():
-        for suffix in (".flac", *([".png"] if example["has_pictures"] else [])):
-            shutil.copyfile(source / FOLDER_NAME / f"{example['file']}.{signal}{suffix}", target / f"{name}{suffix}")
+        file = source / FOLDER_NAME / f"{example['file']}.{signal}.flac"
+        if change == 1.0:
+            shutil.copyfile(file, target / f"{name}.flac")
+        else:
+            samples, rate = soundfile.read(file, dtype="float32")
+            (target / f"{name}.flac").write_bytes(_ENCODING.encode(samples * np.float32(change), rate)[0])
+        if example["has_pictures"]:
+            shutil.copyfile(file.with_suffix(".png"), target / f"{name}.png")
 
 
 def _read(targets: Targets, item: Item, numbers: Sequence[int]) -> Batch:
@@ -151,5 +166,5 @@ def _write(folder: Path, name: str, signals: Sequence[npt.NDArray[np.float32]], 
         "has_pictures": draws,
         "sampling_rate": sampling_rate,
         "seconds_heard": len(heard[0]) / sampling_rate,
-        "gain_db": round(20 * float(np.log10(gain)), 2),
+        "gain_db": 20 * float(np.log10(gain)),
     }

@@ -26,6 +26,7 @@ import numpy as np
 from ..backends.extras import import_extra
 
 __all__ = [
+    "LESS_IS_BETTER",
     "LIMIT_DB",
     "METRICS",
     "Metric",
@@ -101,6 +102,8 @@ def bss_sdr(estimate: Any, target: Any) -> Any:
     Vincent et al., "Performance measurement in blind audio source separation" (2006); by torchmetrics, as Scheibler,
     "SDR - medium rare with fast computations" (2022), reckons it. Some 30 times slower than the others.
 
+    NaN of signals that are shorter than the filter, of which anything is the target, filtered.
+
     Raises:
         BackendError: PyTorch or torchmetrics is not installed.
 
@@ -119,7 +122,7 @@ def bss_sdr(estimate: Any, target: Any) -> Any:
     e, s = torch.broadcast_tensors(e, s)
     found = torch.full(s.shape[:-1], torch.nan, dtype=torch.float64, device=s.device)
     heard = ~_is_silent(torch, s)
-    if heard.any():
+    if heard.any() and s.shape[-1] >= _FILTER_TAPS:
         ratios = compute(e[heard], s[heard], filter_length=_FILTER_TAPS)
         # NaN is the logarithm of what is below 0 by rounding: what is left of an estimate that is its projection
         found[heard] = torch.nan_to_num(ratios, nan=LIMIT_DB).clip(-LIMIT_DB, LIMIT_DB)
@@ -200,6 +203,8 @@ def _remix_si_sdr(estimates: Any, mixture: Any) -> Any:
     return remix_sdr(estimates, mixture, si_sdr)
 
 
+#: Columns of which less is better.
+LESS_IS_BETTER = frozenset({"leakage"})
 #: What can be asked for, by name.
 METRICS = {
     "sdr": Metric("SDR (plain)", sdr),

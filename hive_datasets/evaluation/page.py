@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import OutputError
 from ..utils.files import written_aside
 from .aggregation import Scores
 from .comparison import Comparison
 from .examples import FOLDER_NAME, KEY, copy_signals, read_examples
+from .metrics import LESS_IS_BETTER
 from .report import AGGREGATIONS, KINDS, title_of
 from .results import Evaluation
 
 PAGE_NAME = "index.html"
+_COMPARISON_NAME = "comparison.json"
 #: Bars of a distribution.
 _BINS = 30
 #: What of a summary the page shows.
@@ -48,25 +51,29 @@ def write_comparison_page(comparison: Comparison, folder: Path, is_blind: bool =
         is_blind: whether it hides which is which, and takes votes.
 
     Raises:
+        OutputError: there are examples of something else.
         OSError: it cannot be written.
     """
     runs = (comparison.a, comparison.b)
+    if (folder / FOLDER_NAME).exists() and not (folder / _COMPARISON_NAME).exists():
+        raise OutputError(f"{folder} has {FOLDER_NAME}, which are of something else: choose another folder")
+    told = comparison.to_dict()
+    with written_aside(folder / _COMPARISON_NAME) as aside:  # first: by this, what is written next is known again
+        aside.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     of_a, of_b = ({tuple(each[name] for name in KEY): each for each in read_examples(run.folder)} for run in runs)
     examples = []
     with written_aside(folder / FOLDER_NAME, replaces=True) as aside:
         aside.mkdir(parents=True)
         for number, key in enumerate(key for key in of_a if key in of_b):
-            name = f"{number:03d}"
-            copy_signals(
-                of_a[key], comparison.a.folder, aside, {each: f"{name}.{each}" for each in ("mixture", "target")}
-            )
-            signals = {each: f"{FOLDER_NAME}/{name}.{each}" for each in ("mixture", "target")}
-            for letter, run, example in (("a", comparison.a, of_a[key]), ("b", comparison.b, of_b[key])):
-                copy_signals(example, run.folder, aside, {"estimate": f"{name}.{letter}"})
-                signals[letter] = f"{FOLDER_NAME}/{name}.{letter}"
+            name, gain_db = f"{number:03d}", min(of_a[key]["gain_db"], of_b[key]["gain_db"])  # or the louder would win
+            files = {each: f"{name}.{each}" for each in ("mixture", "target", "a", "b")}
+            shared = {each: files[each] for each in ("mixture", "target")}
+            copy_signals(of_a[key], comparison.a.folder, aside, {**shared, "estimate": files["a"]}, gain_db)
+            copy_signals(of_b[key], comparison.b.folder, aside, {"estimate": files["b"]}, gain_db)
             scores = [_describe(each)["scores"] for each in (of_a[key], of_b[key])]
-            examples.append({**_describe(of_a[key]), "why": "", "scores_of": scores, "signals": signals})
-    told = comparison.to_dict()
+            signals = {each: f"{FOLDER_NAME}/{file}" for each, file in files.items()}
+            about = {"why": "", "gain_db": gain_db, "scores_of": scores, "signals": signals}
+            examples.append({**_describe(of_a[key]), **about})
     differences = {"differences": told["differences"], "compared": told["compared"]}
     return _write(folder, {**_data_of(runs), **differences, "examples": examples, "is_blind": is_blind})
 
@@ -82,6 +89,7 @@ def _data_of(runs: Sequence[Evaluation]) -> dict[str, Any]:
         "columns": {name: title_of(name) for name in columns},
         "aggregations": AGGREGATIONS,
         "kinds": KINDS,
+        "less_is_better": sorted(LESS_IS_BETTER),
         "histograms": {name: _count([Scores(run.table).values(name) for run in runs]) for name in columns},
     }
 
@@ -110,7 +118,8 @@ def _describe(example: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write(folder: Path, data: Mapping[str, Any]) -> Path:
     page = resources.files("hive_datasets.evaluation").joinpath("page.html").read_text(encoding="utf-8")
-    text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")  # nothing in it ends the script that it is in
+    # nothing in it ends the script that it is in
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     with written_aside(folder / PAGE_NAME) as aside:
         aside.write_text(page.replace("{{data}}", text), encoding="utf-8", errors="backslashreplace")
     return folder / PAGE_NAME

@@ -144,7 +144,10 @@ def tell_headlines(summary: Mapping[str, Any], names: Mapping[str, str]) -> Sequ
     """
     lines = []
     for column, aggregation in summary["protocol"]["headlines"].items():
-        found = summary["metrics"][column]
+        found = summary["metrics"].get(column)
+        if found is None:
+            lines.append(f"{column}, {names[aggregation]}: not measured")
+            continue
         value = found[aggregation]["value"]
         told = "no score" if value is None else f"{value:.2f} dB"
         lines.append(f"{column}, {names[aggregation]}: {told} ({found['scored']:,} of {found['asked']:,} targets)")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .comparison import Comparison
-from .metrics import METRICS
+from .metrics import LESS_IS_BETTER, METRICS
 from .protocols import tell_headlines
 from .votes import Votes
 
@@ -75,7 +75,7 @@ def format_comparison(comparison: Comparison) -> str:
     if comparison.only_a or comparison.only_b:
         lines.append(f"Left out: {comparison.only_a:,} that only A has scored, {comparison.only_b:,} that only B has.")
     if not comparison.is_same_data:
-        lines.append("They were not asked the same of the same mixtures: only what both have is compared.")
+        lines.append(f"They were not asked alike, but differ in {', '.join(comparison.differing)}: beware.")
     rows = [["dB", "A", "B", "B - A", "better / worse / equal", "sign test", "B is"]]
     for name, found in comparison.differences.items():
         rows.append(
@@ -129,7 +129,7 @@ def _groups(summary: Mapping[str, Any], kind: str, columns: Sequence[str]) -> st
 def _labels(summary: Mapping[str, Any], column: str) -> str:
     """The best and the worst."""
     found = {name: each for name, each in summary["by"]["label"][column].items() if each["scored"]}
-    ordered = sorted(found, key=lambda name: -found[name]["mean"]["value"])
+    ordered = sorted(found, key=lambda name: found[name]["mean"]["value"], reverse=column not in LESS_IS_BETTER)
     if len(ordered) < 2:
         return ""
     shown = ordered if len(ordered) <= 2 * _LABELS_SHOWN else [*ordered[:_LABELS_SHOWN], *ordered[-_LABELS_SHOWN:]]

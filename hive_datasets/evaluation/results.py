@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,6 +22,10 @@ from .metrics import METRICS
 TABLE_NAME, SUMMARY_NAME = "targets.parquet", "summary.json"
 #: What is being evaluated, and what is scored so far.
 _RUN_NAME, _PARTS_NAME = "run.json", "parts"
+#: What a new evaluation removes of one that gives way.
+_OWN_NAMES = (TABLE_NAME, SUMMARY_NAME, _PARTS_NAME, "examples", "index.html")
+#: A column of parts.
+_POSITION = "position"
 
 #: Columns of the table, before and after those of metrics.
 _FACTS = (
@@ -65,7 +71,7 @@ class Evaluation:
             ``start_second``; ``snr_db``, the level of the target against the rest of its mixture in dB; each metric,
             and its improvement; ``seconds`` that the separator took; ``error``, why there is no score, else null.
         summary: what it comes to, as `summary.json` has it.
-        num_before: how many of the rows an earlier run has left.
+        num_before: how many of the rows with a score an earlier run has left.
     """
 
     folder: Path
@@ -83,6 +89,8 @@ class Evaluation:
         folder = Path(folder)
         try:
             summary = json.loads((folder / SUMMARY_NAME).read_text(encoding="utf-8"))
+            if not {"separator", "metrics", "data_hash"} <= summary.keys():
+                raise EvaluationError(f"{folder}: {SUMMARY_NAME} is of something else than an evaluation")
             return cls(folder, pq.read_table(folder / TABLE_NAME), summary)
         except FileNotFoundError:
             is_begun = (folder / _RUN_NAME).exists()
@@ -95,81 +103,115 @@ class Evaluation:
 class ResultsFolder:
     """The folder of an evaluation that is under way.
 
+    Rows are kept in parts as they come, each with its position among all targets, and become one table in the end. What
+    has a score is not asked for again; what has none, since it failed, is.
+
     Args:
         folder: where to.
         identity: what is evaluated, and how: what must be the same to go on.
         schema: of the rows.
-        overwrite: whether what is there of another evaluation gives way.
+        num_targets: how many rows there will be.
+        overwrite: whether what is there of another evaluation, or a finished one, gives way.
 
     Raises:
-        OutputError: another evaluation is there.
+        OutputError: another evaluation is there, or files of something else.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], schema: pa.Schema, overwrite: bool = False) -> None:
-        self.folder, self.schema = folder, schema
+    def __init__(
+        self, folder: Path, identity: Mapping[str, Any], schema: pa.Schema, num_targets: int, overwrite: bool = False
+    ) -> None:
+        self.folder, self.schema, self.num_targets = folder, schema, num_targets
         self._parts = folder / _PARTS_NAME
-        run = folder / _RUN_NAME
         identity = json.loads(json.dumps(identity))  # as it is read again
-        before = json.loads(run.read_text(encoding="utf-8")) if run.exists() else None
-        if overwrite:
-            before = None
-        elif before is not None and before != identity:
+        before = self._read_identity()
+        remove_leftovers(folder, is_alone=True)
+        if before is None:
+            strange = [name for name in _OWN_NAMES if (folder / name).exists()]
+            if strange:
+                raise OutputError(f"{folder} has {strange[0]}, of something else: choose another folder")
+        elif before != identity and not overwrite:
             differing = [name for name in {**before, **identity} if before.get(name) != identity.get(name)]
             raise OutputError(
                 f"{folder} has another evaluation: there {_tell(before, differing)}; now {_tell(identity, differing)}. "
                 "Choose another folder, or overwrite=True"
             )
-        if before is None:
-            for name in (TABLE_NAME, SUMMARY_NAME):
-                (folder / name).unlink(missing_ok=True)
-            for name in (_PARTS_NAME, "examples"):
-                shutil.rmtree(folder / name, ignore_errors=True)
-            with written_aside(run) as aside:
-                aside.write_text(json.dumps(identity, indent=2), encoding="utf-8")
-        remove_leftovers(folder, is_alone=True)
-        self.is_finished = (folder / TABLE_NAME).exists()
-        if self.is_finished:
-            shutil.rmtree(self._parts, ignore_errors=True)  # if a kill has left them
-            self.done = pq.read_metadata(folder / TABLE_NAME).num_rows
-        else:
-            self._parts.mkdir(exist_ok=True)
-            remove_leftovers(self._parts, is_alone=True)
-            self.done = self._count_rows()
-        #: Rows that an earlier run has left.
-        self.num_before = self.done
+        if before is None or (overwrite and (before != identity or (folder / TABLE_NAME).exists())):
+            self._begin(identity)
+        self._parts.mkdir(exist_ok=True)
+        remove_leftovers(self._parts, is_alone=True)
+        #: Which targets have a score.
+        self.is_scored = np.zeros(num_targets, bool)
+        for table in self._tables():
+            positions = table.column(_POSITION).to_numpy()
+            self.is_scored[positions[table.column("error").is_null().to_numpy()]] = True
+        #: How many have one of an earlier run.
+        self.num_before = int(self.is_scored.sum())
 
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep rows, whatever happens next."""
+    def append(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
+        """Keep rows, by their positions, whatever happens next."""
         if not rows:
             return
-        with written_aside(self._parts / f"{self.done:012d}.parquet") as aside:
-            pq.write_table(pa.Table.from_pylist(list(rows), self.schema), aside)
-        self.done += len(rows)
+        schema = self.schema.append(pa.field(_POSITION, pa.int64()))
+        table = pa.Table.from_pylist([{**row, _POSITION: position} for position, row in rows.items()], schema)
+        with written_aside(self._parts / f"{uuid.uuid4().hex}.parquet", is_durable=True) as aside:
+            pq.write_table(table, aside)
 
-    def finish(self) -> None:
-        """Make one table of the parts."""
-        with written_aside(self.folder / TABLE_NAME) as aside, pq.ParquetWriter(aside, self.schema) as writer:
-            for part in self._files():
-                writer.write_table(pq.read_table(part))
+    def finish(self) -> pa.Table:
+        """Make one table of the parts.
+
+        Raises:
+            EvaluationError: a target has no row.
+        """
+        tables = list(self._tables())
+        if not any(self._parts.iterdir()) and tables:  # nothing is new
+            table = tables[0]
+        else:
+            empty = self.schema.append(pa.field(_POSITION, pa.int64())).empty_table()
+            table = pa.concat_tables([empty, *tables]).combine_chunks()
+            positions = table.column(_POSITION).to_numpy()
+            order = np.lexsort([table.column("error").is_valid().to_numpy(), positions])  # rows with a score first
+            found, first = np.unique(positions[order], return_index=True)
+            if len(found) != self.num_targets:
+                raise EvaluationError(
+                    f"{self.folder}: {self.num_targets - len(found)} targets have no row: run it again"
+                )
+            table = table.take(pa.array(order[first]))
+        table = table.drop_columns([_POSITION])
+        with written_aside(self.folder / TABLE_NAME, is_durable=True) as aside:
+            pq.write_table(table, aside)
         shutil.rmtree(self._parts)
-        self.is_finished = True
+        return table
 
-    def read(self) -> pa.Table:
-        """The table, when it is finished."""
-        return pq.read_table(self.folder / TABLE_NAME)
+    def _begin(self, identity: Mapping[str, Any]) -> None:
+        for name in _OWN_NAMES:
+            path = self.folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        with written_aside(self.folder / _RUN_NAME, is_durable=True) as aside:
+            aside.write_text(json.dumps(identity, indent=2), encoding="utf-8")
 
-    def _files(self) -> list[Path]:
-        return sorted(self._parts.glob("*.parquet"))
+    def _read_identity(self) -> dict[str, Any] | None:
+        file = self.folder / _RUN_NAME
+        try:
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise OutputError(f"{file} is damaged, or of something else: remove it, or choose another folder") from None
+        return found
 
-    def _count_rows(self) -> int:
-        """Of the parts that follow each other; others are removed."""
-        done = 0
-        for part in self._files():
-            if int(part.stem) != done:
-                part.unlink()
+    def _tables(self) -> Iterator[pa.Table]:
+        """What there is: the table, if it was finished before, and parts; such as cannot be read are removed."""
+        file = self.folder / TABLE_NAME
+        files = [*([file] if file.exists() else []), *sorted(self._parts.glob("*.parquet"))]
+        for each in files:
+            try:
+                table = pq.read_table(each)
+            except (OSError, pa.ArrowException):
+                each.unlink()
                 continue
-            done += pq.read_metadata(part).num_rows
-        return done
+            if each == file:
+                table = table.append_column(_POSITION, pa.array(range(len(table)), pa.int64()))
+            yield table
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:

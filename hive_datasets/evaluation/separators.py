@@ -161,9 +161,7 @@ def _check_device(device: str | None) -> str | None:
     if device is not None:
         torch = import_extra("torch", "torch")
         try:
-            torch.zeros(
-                1, device=device
-            )  # of any kind that PyTorch has; each says by an error of its own what it lacks
+            torch.zeros(1, device=device)  # of any kind that PyTorch has; each says in its own way what it lacks
         except Exception as error:
             raise EvaluationError(f"device {device!r} cannot be used: {describe(error)}") from None
     return device

@@ -9,11 +9,14 @@ from typing import Any
 
 import soundfile
 import soxr
+import xxhash
 
 from ..dataset import Subset
 from ..errors import EvaluationError
 from .targets import Item, Signal, Signals, Target, check_segment, cut_segments, find_segments
 
+#: Of a file, so much is hashed at each of three places.
+_HASHED_BYTES = 1 << 16
 #: The name of a mixture, and what its and its stems' names end with.
 _MIXTURE, _SUFFIXES = "mixture", (".wav", ".flac")
 
@@ -60,7 +63,7 @@ class StemTargets:
     ) -> None:
         self.folder, self.sampling_rate = Path(folder), sampling_rate
         self.templates, self.segment_seconds = list(templates), check_segment(segment_seconds)
-        found = [file for file in sorted(self.folder.rglob(f"{_MIXTURE}.*")) if file.suffix in _SUFFIXES]
+        found = sorted(_find_mixtures(self.folder))
         self._mixtures = [file for file in found if splits is None or self._split_of(file) in splits][:limit]
         if not self._mixtures:
             raise EvaluationError(f"{folder}: there is no mixture.wav below it" + (" in these splits" if found else ""))
@@ -81,16 +84,13 @@ class StemTargets:
     @staticmethod
     def is_of(folder: Any) -> bool:
         """Whether a path is a folder of stems, and none of metadata."""
-        return isinstance(folder, (str, os.PathLike)) and any(
-            file.suffix in _SUFFIXES for file in Path(folder).rglob(f"{_MIXTURE}.*")
-        )
+        return isinstance(folder, (str, os.PathLike)) and any(True for _ in _find_mixtures(Path(folder)))
 
     def items(self) -> Iterator[Item]:
         """A folder each, by name."""
         for mixture in self._mixtures:
-            stems = sorted(
-                file for file in mixture.parent.iterdir() if file.suffix in _SUFFIXES and file.stem != _MIXTURE
-            )
+            beside = {file.stem: file for file in _audio_in(mixture.parent)}
+            stems = [beside[name] for name in sorted(beside) if name != _MIXTURE]
             if not stems:
                 raise EvaluationError(f"{mixture.parent}: there are no stems beside {mixture.name}")
             own_rate, length = _look_at(mixture)
@@ -100,7 +100,10 @@ class StemTargets:
                         f"{stem} has {_look_at(stem)[1]:,} samples at {_look_at(stem)[0]:,} Hz, its mixture {length:,} "
                         f"at {own_rate:,} Hz: a stem must be as long as its mixture"
                     )
-            starts = find_segments(length, own_rate, self.segment_seconds)
+            if not length:
+                raise EvaluationError(f"{mixture} is empty")
+            rate = self.sampling_rate or own_rate
+            starts = find_segments(length * rate // own_rate, rate, self.segment_seconds)
             name = mixture.parent.relative_to(self.folder).as_posix()
             targets = tuple(
                 Target(
@@ -111,13 +114,14 @@ class StemTargets:
                     source_ids=(stem.stem,),
                     corpus="",
                     num_sources=len(stems),
-                    start_second=start / own_rate,
+                    start_second=start / rate,
                     is_segment=self.segment_seconds is not None,
                 )
                 for start in starts
                 for stem in stems
             )
-            identity = repr((name, own_rate, length, [(stem.name, stem.stat().st_size) for stem in stems]))
+            hashes = [(file.name, _hash_ends(file)) for file in (mixture, *stems)]
+            identity = repr((name, own_rate, length, hashes))
             yield Item(targets, identity, (mixture, stems, len(starts)))
 
     def read(self, item: Item) -> Signals:
@@ -150,6 +154,31 @@ class StemTargets:
         if self.sampling_rate in (None, rate):
             return rate, signal
         return int(self.sampling_rate or rate), soxr.resample(signal, rate, self.sampling_rate, quality="HQ")
+
+
+def _find_mixtures(folder: Path) -> Iterator[Path]:
+    """One of each folder that has one, at any depth, beyond links, too."""
+    for above, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if any(os.path.splitext(name)[0] == _MIXTURE for name in names):
+            yield from [file for file in _audio_in(Path(above)) if file.stem == _MIXTURE][:1]
+
+
+def _audio_in(folder: Path) -> list[Path]:
+    """In order; without what systems hide, such as ``._vocals.wav``."""
+    return [
+        file for file in sorted(folder.iterdir()) if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+    ]
+
+
+def _hash_ends(file: Path) -> str:
+    """What tells a file from another of its length: 64 KiB of its start, middle and end, since songs are large."""
+    size, hashed = file.stat().st_size, xxhash.xxh3_64()
+    with file.open("rb") as opened:
+        for start in (0, size // 2, max(0, size - _HASHED_BYTES)):
+            opened.seek(start)
+            hashed.update(opened.read(_HASHED_BYTES))
+    return hashed.hexdigest()
 
 
 def _look_at(file: Path) -> tuple[int, int]:

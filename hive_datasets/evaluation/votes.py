@@ -55,7 +55,7 @@ def count_votes(files: Sequence[str | os.PathLike[str]], comparison: Comparison)
         try:
             found = json.loads(Path(file).read_text(encoding="utf-8"))
             about = (found["a"], found["b"], found["data_hash"])
-            choices = [vote["vote"] for vote in found["votes"]]
+            choices = [str(vote["vote"]) for vote in found["votes"]]
         except OSError as error:
             raise EvaluationError(f"{file} cannot be read: {describe(error)}") from None
         except (ValueError, KeyError, TypeError) as error:

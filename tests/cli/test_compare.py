@@ -38,7 +38,7 @@ def test_of_other_targets(runs, capsys):
     assert main(["compare", str(runs / "mixture"), str(runs / "silence")]) == 1
     printed = capsys.readouterr().out
     assert "Left out: 9 that only A has scored, 0 that only B has." in printed
-    assert "They were not asked the same of the same mixtures" in printed
+    assert "They were not asked alike, but differ in data: beware." in printed
 
 
 def test_mistakes(runs, tmp_path, capsys):

@@ -85,7 +85,9 @@ def test_a_folder_that_lacks_files(tmp_path, capsys):
     capsys.readouterr()
     with pytest.warns(UserWarning, match=r"lacks the estimates of 1 target: sample_00000000\.Clock\.wav"):
         assert main([*common, "--separator", str(estimates), "-o", str(tmp_path / "b")]) == 1
-    assert "Failed: 1, which no mean counts. there is no file" in capsys.readouterr().out
+    printed, said = capsys.readouterr()
+    assert "Failed: 1, which no mean counts. there is no file" in printed
+    assert "some targets failed; run it again to ask for those once more" in said
     assert main([*common, "--separator", str(estimates), "-o", str(tmp_path / "c"), "--on-error", "raise"]) == 2
     assert "hive-datasets: " in capsys.readouterr().err
 
@@ -96,8 +98,10 @@ def test_a_folder_of_stems(tmp_path, capsys):
     for name in ("vocals", "drums", "mixture"):
         soundfile.write(song / f"{name}.wav", np.random.default_rng(0).normal(size=(8000, 2)) * 0.1, 8000)
     arguments = ["evaluate", str(tmp_path / "songs"), "--separator", "silence", "--out", str(tmp_path / "out"), "-q"]
-    assert main([*arguments, "--split", "test", "--protocol", "musdb18-hq", "--examples", "0"]) == 0
-    assert "silence: 2 targets of 1 mixtures asked, 2 scored." in capsys.readouterr().out
+    arguments += ["--protocol", "musdb18-hq", "--examples", "0", "--metrics", "si_sdr", "si_sdr"]
+    assert main([*arguments, "--split", "test"]) == 0
+    printed = capsys.readouterr().out
+    assert "silence: 2 targets of 1 mixtures asked, 2 scored." in printed and "sdr, mean: not measured" in printed
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,7 @@ def test_a_folder_of_stems(tmp_path, capsys):
         (["--separator", "mixture", "--segment-seconds", "0"], "'0' is no length in seconds"),
         (["--separator", "mixture", "--segment-seconds", "1", "--save-estimates", "x"], "of whole mixtures"),
         (["--separator", "mixture", "--absent", "0.9"], "no share from 0 to 0.5"),
+        (["--separator", "mixture", "--template", "a dog"], 'has no "{label}" in it'),
     ],
 )
 def test_mistakes(tmp_path, capsys, arguments, said):

@@ -82,7 +82,7 @@ def test_only_what_both_have_scored(tmp_path):
         {"mix_id": "0", "label": "label 0", "sdr": 1.0},
         {"mix_id": "1", "label": "label 1", "sdr": 3.0},
     ]
-    assert (found.only_a, found.only_b, found.is_same_data) == (1, 3, False)
+    assert (found.only_a, found.only_b, found.differing) == (1, 3, ("data",))
     told = found.to_dict()
     assert told["compared"] == 2 and told["by"]["num_sources"]["sdr"]["2"]["mean"]["value"] == 2.0
     assert found.by("label", "sdr")["label 1"].mean.value == 3.0
@@ -96,6 +96,9 @@ def test_what_cannot_be_compared(tmp_path):
         compare_evaluations(a, run_of(tmp_path, [1.0], column="si_sdr"))
     with pytest.raises(EvaluationError, match="the evaluation there is none: evaluate into it first"):
         compare_evaluations(a, tmp_path)
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(EvaluationError, match="of something else than an evaluation"):
+        compare_evaluations(tmp_path, a)
     (tmp_path / "summary.json").write_text("{")
     with pytest.raises(EvaluationError, match="cannot be read"):
         compare_evaluations(tmp_path, a)
@@ -107,5 +110,7 @@ def test_of_real_runs(demo, tmp_path):
     for name in ("mixture", "ideal-binary-mask"):
         evaluate_separator(name, subset, tmp_path / name, **options)
     found = compare_evaluations(tmp_path / "mixture", tmp_path / "ideal-binary-mask")
+    other = evaluate_separator("mixture", subset, tmp_path / "other", **{**options, "sampling_rate": 16000})
+    assert compare_evaluations(tmp_path / "mixture", other).differing == ("sampling_rate",)
     assert found.is_same_data and found.differences["sdr"].verdict == found.differences["leakage"].verdict == "better"
     assert found.differences["sdr"].better == 12

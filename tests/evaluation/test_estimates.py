@@ -48,6 +48,14 @@ def test_the_split_decides_among_several(tmp_path):
     assert (caught.value.mix_id, caught.value.label) == ("sample_7", "Dog")
 
 
+def test_no_other_split_is_taken_for_it(tmp_path):
+    """mix_ids repeat in each."""
+    write(tmp_path / "train" / "sample_7.s2.wav")
+    with pytest.raises(EvaluationError, match=r"there is no file sample_7\.Dog\.wav"):
+        EstimateFolder(tmp_path).find(TARGET)
+    assert EstimateFolder(tmp_path / "train").find(TARGET).name == "sample_7.s2.wav"  # whoever says so, means it
+
+
 def test_files_that_are_no_estimates(tmp_path):
     file, folder = tmp_path / "sample_7.Dog.wav", EstimateFolder(tmp_path)
     assert folder.find_missing([TARGET]) == ["sample_7.Dog.wav"]
@@ -79,6 +87,22 @@ def test_written_ones_are_found_as_they_were(tmp_path):
     signal = np.random.default_rng(0).normal(size=400).astype(np.float32) * 3
     write_estimate(tmp_path, target, signal, 8000)
     assert np.array_equal(EstimateFolder(tmp_path).read_batch(batch_of(target))[0], signal)
+
+
+def test_no_two_targets_have_one_file(tmp_path):
+    targets = [
+        Target(mix_id, split, label, "", (), "", 2)
+        for mix_id in ("a/x", "b/x", "x")
+        for split in ("", "test")
+        for label in ("a/b", "a_b", "a%2Fb")
+    ]
+    for number, target in enumerate(targets):
+        write_estimate(tmp_path, target, np.full(400, number, np.float32), 8000)
+    half_written = tmp_path / "test" / ".x.a_b.wav.abc.incomplete"
+    half_written.mkdir()
+    write(half_written / "x.a_b.wav")
+    folder = EstimateFolder(tmp_path)
+    assert [folder.read_batch(batch_of(target))[0, 0] for target in targets] == list(range(len(targets)))
 
 
 def test_nothing_is_written_outside(tmp_path):

@@ -192,7 +192,7 @@ def test_a_part_that_is_gone_is_made_again(few, options, tmp_path):
     first.unlink()
     found = evaluate_separator(separate, few, tmp_path / "out", name="it", **options)
     at_once = evaluate_separator(low_pass, few, tmp_path / "at once", **options)
-    assert found.num_before == 0 and without_times(found.table).equals(without_times(at_once.table))
+    assert found.num_before in (4, 5) and without_times(found.table).equals(without_times(at_once.table))
 
 
 def test_another_evaluation_is_not_mixed_with_it(few, demo, options, tmp_path):
@@ -263,6 +263,7 @@ def test_remixes_are_of_whole_mixtures(few, options, tmp_path):
         ({"metrics": ["SDR"]}, ValueError, "metrics must be some of sdr, si_sdr"),
         ({"metrics": "sdr"}, ValueError, "metrics must be some of"),
         ({"metrics": []}, ValueError, "nothing to score by"),
+        ({"examples": -1}, ValueError, "examples must be a number"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"on_error": "skip"}, ValueError, "on_error must be 'record' or 'raise'"),
         ({"protocol": "hive"}, EvaluationError, "no protocol 'hive', but hive-test, uss, 2mix, musdb18-hq"),
@@ -290,6 +291,88 @@ def test_what_is_no_table(demo, options, tmp_path, kind):
     dataset = hive_datasets.load_dataset("hive", "demo", streaming=kind == "stream")
     with pytest.raises(TypeError, match=r"a stream has no rows|give a loaded dataset"):
         evaluate_separator("mixture", dataset["test"] if kind == "stream" else dataset, tmp_path, **options)
+
+
+def test_what_has_failed_is_asked_again(few, options, tmp_path):
+    asked = []
+
+    def separate(mixtures, sampling_rate, queries):
+        asked.extend(queries)
+        if len(asked) > 30 and len(asked) < 40:
+            raise RuntimeError("out of memory")
+        return low_pass(mixtures, sampling_rate, queries)
+
+    given = {"dataset": few, "out": tmp_path / "out", "metrics": ["sdr"], "batch_size": 1, "name": "it", **options}
+    asked += [""] * 20
+    with pytest.warns(UserWarning, match="out of memory"):
+        first = evaluate_separator(separate, **given)
+    failed = first.summary["failed"]
+    assert failed == 9 and first.summary["scored"] == 14
+    before = len(asked)
+    found = evaluate_separator(separate, **given)
+    assert found.summary["failed"] == 0 and found.num_before == 14
+    assert failed <= len(asked) - before < 23  # of those mixtures alone
+    at_once = evaluate_separator(low_pass, few, tmp_path / "at once", metrics=["sdr"], **options)
+    assert without_times(found.table).equals(without_times(at_once.table))
+
+
+def test_a_folder_of_something_else_is_left_alone(few, options, tmp_path):
+    for name in ("examples", "parts"):
+        (tmp_path / name / "own").mkdir(parents=True)
+        (tmp_path / name / "own" / "train.py").write_text("mine")
+        for overwrite in (False, True):
+            with pytest.raises(OutputError, match=f"has {name}, of something else: choose another folder"):
+                evaluate_separator("mixture", few, tmp_path, overwrite=overwrite, **options)
+        assert (tmp_path / name / "own" / "train.py").read_text() == "mine"
+        (tmp_path / name).rename(tmp_path / f"{name} of mine")
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(OutputError, match=r"run\.json is damaged, or of something else"):
+        evaluate_separator("mixture", few, tmp_path, **options)
+
+
+def test_overwriting_goes_on_too(few, options, tmp_path):
+    calls = itertools.count(1)
+
+    def separate(mixtures, sampling_rate, queries):
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return mixtures
+
+    given = {"metrics": ["sdr"], "name": "it", "overwrite": True, **options}
+    evaluate_separator("silence", few, tmp_path, **{**given, "name": "another"})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_separator(separate, few, tmp_path, **given)
+    assert evaluate_separator(separate, few, tmp_path, **given).num_before == 9
+    assert evaluate_separator(separate, few, tmp_path, **given).num_before == 0  # it was finished
+
+
+def test_estimates_are_saved_from_the_start_or_not(few, options, tmp_path):
+    evaluate_separator("mixture", few, tmp_path / "out", metrics=["sdr"], **options)
+    with pytest.raises(OutputError, match="saves_estimates false; now saves_estimates true"):
+        evaluate_separator("mixture", few, tmp_path / "out", metrics=["sdr"], save_estimates=tmp_path / "e", **options)
+
+
+def test_a_mixture_that_is_there_twice(demo_recipes, options, tmp_path):
+    with pytest.raises(EvaluationError, match="mixture train/sample_00000000 is there twice"):
+        evaluate_separator("mixture", [*demo_recipes[:2], demo_recipes[0]], tmp_path, **options)
+
+
+def test_scorers_of_ones_own(few, options, tmp_path):
+    class Loudness:
+        columns = ("loudness",)
+
+        def score(self, estimates, references, labels):
+            peaks = [np.abs(estimate.samples).max() for estimate in estimates]
+            return {"loudness": np.where(np.array(labels) == "Clock", np.inf, peaks)}
+
+    for _ in range(2):  # another object is the same scorer
+        found = evaluate_separator("mixture", few, tmp_path, metrics=["sdr"], scorers=[Loudness()], **options)
+    values = dict(zip(found.table.column("label").to_pylist(), found.table.column("loudness").to_pylist(), strict=True))
+    assert values["Clock"] is None and values["Engine"] > 0.5 and found.num_before == 23
+    text = (tmp_path / "index.html").read_text().partition('id="data">')[2].partition("</script>")[0]
+    json.loads(text, parse_constant=pytest.fail)  # as JSON has no NaN, and a browser takes none
+    with pytest.raises(ValueError, match="two scores have one name"):
+        evaluate_separator("mixture", few, tmp_path / "b", scorers=[Loudness(), Loudness()], **options)
 
 
 def test_one_at_a_time(few, options, tmp_path):

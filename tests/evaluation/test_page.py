@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hive_datasets import EvaluationError, Subset, compare_evaluations, evaluate_separator
+from hive_datasets import EvaluationError, OutputError, Subset, compare_evaluations, evaluate_separator
 from hive_datasets.evaluation.examples import KEY, read_examples
 from hive_datasets.evaluation.page import write_comparison_page
 from hive_datasets.evaluation.votes import count_votes
@@ -142,6 +142,36 @@ def test_two_runs_beside_each_other(open_page, runs, tmp_path):
 
 def names_of(comparison):
     return [run.summary["separator"] for run in (comparison.a, comparison.b)]
+
+
+def test_both_are_heard_at_one_level(demo, runs, tmp_path):
+    """Of which one alone goes beyond full scale."""
+
+    def click(mixtures, sampling_rate, queries):
+        mixtures[:, 1000] += 5.0
+        return mixtures
+
+    options = {"dataset_paths": demo / "sources", "sampling_rate": 16000, "metrics": ["sdr", "leakage"]}
+    clicks = evaluate_separator(click, Subset(demo / "metadata", limit=12), tmp_path / "b", examples=12, **options)
+    page = tmp_path / "page"
+    write_comparison_page(compare_evaluations(runs / "mixture", clicks), page)
+    for number in range(6):
+        files = [page / "examples" / f"{number:03d}.{name}.flac" for name in ("a", "b", "mixture")]
+        a, b, mixture = (soundfile.read(file)[0] for file in files)
+        assert np.abs(a - mixture).max() < 2 / 32768 and np.abs(b - mixture)[1001:].max() < 3 / 32768
+        assert b[1000] - a[1000] > 0.7
+    write_comparison_page(compare_evaluations(runs / "mixture", clicks), page)  # once more into its own folder
+    with pytest.raises(OutputError, match="has examples, which are of something else"):
+        write_comparison_page(compare_evaluations(runs / "mixture", clicks), clicks.folder)
+
+
+def test_less_leakage_is_best(runs, demo, tmp_path):
+    options = {"dataset_paths": demo / "sources", "sampling_rate": 8000, "metrics": ["leakage"], "examples": 12}
+    evaluate_separator("ideal-ratio-mask", Subset(demo / "metadata", limit=12), tmp_path, **options)
+    by_reason = {}
+    for example in read_examples(tmp_path):
+        by_reason.setdefault(example["why"], []).append(example["leakage"])
+    assert max(by_reason["best"]) < min(by_reason["middling"]) <= max(by_reason["middling"]) < min(by_reason["worst"])
 
 
 def test_blind(open_page, runs, tmp_path):
