@@ -157,26 +157,20 @@ class ResultsFolder:
             pq.write_table(table, aside)
 
     def finish(self) -> pa.Table:
-        """Make one table of the parts.
+        """Make one table of the parts, and of the table of an earlier run.
 
         Raises:
             EvaluationError: a target has no row.
         """
-        tables = list(self._tables())
-        if not any(self._parts.iterdir()) and tables:  # nothing is new
-            table = tables[0]
-        else:
-            empty = self.schema.append(pa.field(_POSITION, pa.int64())).empty_table()
-            table = pa.concat_tables([empty, *tables]).combine_chunks()
-            positions = table.column(_POSITION).to_numpy()
-            order = np.lexsort([table.column("error").is_valid().to_numpy(), positions])  # rows with a score first
-            found, first = np.unique(positions[order], return_index=True)
-            if len(found) != self.num_targets:
-                raise EvaluationError(
-                    f"{self.folder}: {self.num_targets - len(found)} targets have no row: run it again"
-                )
-            table = table.take(pa.array(order[first]))
-        table = table.drop_columns([_POSITION])
+        empty = self.schema.append(pa.field(_POSITION, pa.int64())).empty_table()
+        table = pa.concat_tables([empty, *self._tables()]).combine_chunks()
+        positions = table.column(_POSITION).to_numpy()
+        order = np.lexsort([table.column("error").is_valid().to_numpy(), positions])  # rows with a score first
+        found, first = np.unique(positions[order], return_index=True)
+        if len(found) != self.num_targets:
+            lacking = self.num_targets - len(found)
+            raise EvaluationError(f"{self.folder}: {lacking:,} targets have no row: run it again")
+        table = table.take(pa.array(order[first])).drop_columns([_POSITION])
         with written_aside(self.folder / TABLE_NAME, is_durable=True) as aside:
             pq.write_table(table, aside)
         shutil.rmtree(self._parts)
