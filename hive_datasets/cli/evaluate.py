@@ -145,8 +145,6 @@ def run(options: argparse.Namespace) -> int:
         **rendering_of(options),
     )
     print(json.dumps(found.summary, indent=2) if options.format == "json" else format_evaluation(found.summary))
-    if found.num_before == len(found.table):
-        print("hive-datasets: all of it was there, of an earlier run; --overwrite evaluates anew", file=sys.stderr)
     print(f"to look and listen: {found.folder / PAGE_NAME}", file=sys.stderr)
     if not found.summary["failed"]:
         return 0

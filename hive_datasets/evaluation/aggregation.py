@@ -28,6 +28,8 @@ CONFIDENCE = 0.95
 _RESAMPLES, _RESAMPLED_TARGETS, _MIN_RESAMPLES = 1000, 2e7, 200
 #: Targets times resamples that are reckoned with at once.
 _RESAMPLED_AT_ONCE = 500_000
+#: What is of fewer mixtures has no interval: too few to draw from.
+_MIN_MIXTURES = 5
 #: Width of a band of SNRs in dB.
 _BAND_DB = 5
 
@@ -38,7 +40,7 @@ class Interval:
 
     Attributes:
         value: the number; NaN if there is nothing to reckon it from.
-        low, high: the ends; NaN if all is of one mixture, which says nothing of others.
+        low, high: the ends; NaN of less than five mixtures, which say too little of others.
     """
 
     value: float
@@ -215,7 +217,7 @@ class Scores:
             pieces = range(0, len(self._weights), size)
             drawn = [function(self._weights[start : start + size].astype(np.int64)) for start in pieces]
             low, high = _percentiles(np.concatenate(drawn), edges) if drawn else (values, values)
-            low, high = (np.where(num_mixtures > 1, edge, np.nan) for edge in (low, high))
+            low, high = (np.where(num_mixtures >= _MIN_MIXTURES, edge, np.nan) for edge in (low, high))
             intervals[name] = [Interval(*map(float, each)) for each in zip(values, low, high, strict=True)]
         return intervals
 

@@ -92,14 +92,30 @@ class EstimateFolder:
         return not named or split not in _SPLITS.values() or split in named
 
     def find_missing(self, targets: Iterable[Target]) -> list[str]:
-        """The names of what is not there, as they are listed to whoever renders it."""
-        missing = []
+        """The names of what is not there, as they are listed to whoever renders it.
+
+        Raises:
+            EvaluationError: a file may be of several splits.
+        """
+        missing: list[str] = []
+        split_of: dict[int, str] = {}
         for target in targets:
             try:
-                self.find(target)
+                file = self.find(target)
             except EvaluationError:
                 missing.append(f"{target.mix_id}.{_name_of(target.label)}.wav")
+                continue
+            other = split_of.setdefault(hash(file), target.split)
+            if other != target.split:
+                raise self._error(
+                    f"{file} is the estimate of {target.mix_id} in {other}, or in {target.split}? mix_ids repeat in "
+                    "each split: put files into folders that are named after theirs",
+                    target,
+                )
         return missing
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
     def read_batch(self, batch: Batch) -> npt.NDArray[np.float32]:
         """The estimates of a batch."""

@@ -166,6 +166,12 @@ def evaluate_separator(
         run = Run(targets, separator, list(metrics), scorers, batch_size, num_threads, num_workers, on_error)
         run.saves_to = None if save_estimates is None else Path(save_estimates)
         results = ResultsFolder(folder, identity, make_schema(columns), plan.num_targets, overwrite)
+        if results.is_scored.all() and separator.may_have_changed:
+            warnings.warn(
+                f"{folder}: all of it was there, of an earlier run of {separator.name}. If that has changed, "
+                "overwrite=True evaluates anew",
+                stacklevel=2,
+            )
         if not results.is_scored.all():
             if separator.folder is not None:
                 run.has_warned = _find_missing_files(separator.folder, targets, on_error)

@@ -130,6 +130,7 @@ class ResultsFolder:
             if strange:
                 raise OutputError(f"{folder} has {strange[0]}, of something else: choose another folder")
         elif before != identity and not overwrite:
+            before, identity = ({**each, **each.get("options", {}), "options": None} for each in (before, identity))
             differing = [name for name in {**before, **identity} if before.get(name) != identity.get(name)]
             raise OutputError(
                 f"{folder} has another evaluation: there {_tell(before, differing)}; now {_tell(identity, differing)}. "

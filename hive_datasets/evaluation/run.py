@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -164,7 +165,7 @@ class Run:
         except Exception as error:  # whatever the code of somebody else raises
             if len(batch.targets) > 1:
                 return [each for row in range(len(batch.targets)) for each in self.ask(batch.take(row, row + 1))]
-            estimates = [(str(error) if isinstance(error, HiveError) else "") or describe(error)]
+            estimates = [(str(error) if isinstance(error, HiveError) else "") or _locate(error)]
             self._report(batch.targets[0], estimates[0], error)
         for target, estimate in zip(batch.targets, estimates, strict=True):
             if isinstance(estimate, str):
@@ -238,6 +239,12 @@ class Run:
         for scorer in self.scorers:
             with self._listening:
                 found = scorer.score(estimates, references, labels)
+            told = {column: len(values) for column, values in found.items()}
+            if told != dict.fromkeys(scorer.columns, len(heard)):
+                name = type(scorer).__qualname__
+                raise EvaluationError(
+                    f"scorer {name} gave {told}: it must give {len(heard)} numbers for each of {list(scorer.columns)}"
+                )
             for column, values in found.items():
                 for number, value in zip(heard, values, strict=True):
                     rows[number][column] = _number(value)
@@ -269,6 +276,13 @@ def _shape_of(read: _Read) -> tuple[int, int]:
     assert not isinstance(read.signals, Exception)
     rate, pairs = read.signals
     return rate, len(pairs[0][0])
+
+
+def _locate(error: Exception) -> str:
+    """An error of somebody's code, and where that was: the innermost line that is of no installed package."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{describe(error)}{where}"
 
 
 def _facts_of(target: Target) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from ..backends.extras import import_extra
 from ..errors import EvaluationError, describe
@@ -31,7 +33,8 @@ class Separator:
     Attributes:
         name: what tables call it.
         ask: is called with a batch, and gives its estimates.
-        version: what tells it from others of that name: a callable's attribute `version`, a folder's files.
+        version: what tells it from others of that name: a callable's attribute `version`, or its source; a folder's
+            files.
         folder: the estimates that lie there, if it is a folder.
     """
 
@@ -39,6 +42,11 @@ class Separator:
     ask: Callable[[Batch], Any]
     version: str = ""
     folder: EstimateFolder | None = None
+
+    @property
+    def may_have_changed(self) -> bool:
+        """Whether it may be another one than it was by that name: of code whose weights nobody sees."""
+        return isinstance(self.ask, _Asker) and not hasattr(self.ask.separate, "version")
 
 
 def find_separator(
@@ -69,6 +77,8 @@ def find_separator(
         return Separator(name or text, BASELINES[text])
     if Path(text).is_dir():
         folder = EstimateFolder(Path(text))
+        if not len(folder):
+            raise EvaluationError(f"separator {text!r}: there is no WAV or FLAC file in that folder")
         return Separator(name or text, folder.read_batch, folder.version, folder)
     module, colon, attribute = text.partition(":")
     if not (colon and attribute and all(part.isidentifier() for part in module.split("."))):
@@ -76,7 +86,7 @@ def find_separator(
             f"separator {text!r}: there is no such folder, and it is none of {', '.join(BASELINES)}, nor module:name"
         )
     found = _import(module, attribute)
-    return Separator(name or text, _Asker(found, _check_device(device)), _version_of(found))
+    return Separator(name or text, _Asker(found, _check_device(device)), _version_of(found, module))
 
 
 def check_estimates(estimates: Any, batch: Batch) -> list[npt.NDArray[np.float32] | str]:
@@ -167,8 +177,17 @@ def _check_device(device: str | None) -> str | None:
     return device
 
 
-def _version_of(separate: Separate) -> str:
-    return str(getattr(separate, "version", ""))
+def _version_of(separate: Separate, module: str | None = None) -> str:
+    """Its `version`; else a hash of its source, or of that of the module that it was named with, if there is any."""
+    if hasattr(separate, "version"):
+        return str(separate.version)
+    try:
+        source = inspect.getsource(
+            sys.modules[module] if module else separate if inspect.isroutine(separate) else type(separate)
+        )
+    except (OSError, TypeError):  # it was typed in, or is compiled
+        return ""
+    return f"source {xxhash.xxh3_64_hexdigest(source.encode('utf-8', 'surrogatepass'))}"
 
 
 def _import(module: str, attribute: str) -> Separate:

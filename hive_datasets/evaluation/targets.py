@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -166,7 +166,11 @@ class RecipeTargets:
         return {
             "sampling_rate": self.mixer.sampling_rate,
             "alignment": self.mixer.alignment,
-            "select": repr(self.select),
+            "select": {
+                each.name: getattr(self.select, each.name)
+                for each in fields(self.select)
+                if getattr(self.select, each.name) != each.default
+            },
             "segment_seconds": self.segment_seconds,
         }
 

@@ -56,6 +56,13 @@ def test_no_other_split_is_taken_for_it(tmp_path):
     assert EstimateFolder(tmp_path / "train").find(TARGET).name == "sample_7.s2.wav"  # whoever says so, means it
 
 
+def test_one_file_is_not_of_two_splits(tmp_path):
+    write(tmp_path / "sample_7.Dog.wav")
+    other = Target("sample_7", "test", "Dog", "", ("s1",), "", 2)
+    with pytest.raises(EvaluationError, match="is the estimate of sample_7 in validation, or in test"):
+        EstimateFolder(tmp_path).find_missing([TARGET, other])
+
+
 def test_files_that_are_no_estimates(tmp_path):
     file, folder = tmp_path / "sample_7.Dog.wav", EstimateFolder(tmp_path)
     assert folder.find_missing([TARGET]) == ["sample_7.Dog.wav"]

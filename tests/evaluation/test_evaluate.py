@@ -1,8 +1,11 @@
 """Evaluations: every target is there, its numbers are right, and nothing that goes wrong is lost."""
 
+import importlib
 import itertools
 import json
+import linecache
 import re
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -124,7 +127,9 @@ def test_one_that_fails_takes_no_other_with_it(few, options, tmp_path):
     with pytest.warns(UserWarning, match="is recorded as failed, and so will others be"):
         found = evaluate_separator(separate, few, tmp_path / "out", **options)
     errors = {row["label"]: row["error"] for row in found.table.to_pylist() if row["error"]}
-    assert errors == {"Clock": "RuntimeError: no clocks", "Engine": "1 of 32,000 samples are NaN or infinite"}
+    where = re.search(r" \(test_evaluate\.py, line \d+\)$", errors["Clock"])[0]
+    assert errors["Clock"] == f"RuntimeError: no clocks{where}"
+    assert errors["Engine"] == "1 of 32,000 samples are NaN or infinite"
     failed = [row for row in found.table.to_pylist() if row["error"]]
     assert all(row["sdr"] is None and row["snr_db"] is not None for row in failed)
     summary = found.summary
@@ -172,7 +177,8 @@ def test_an_interruption_loses_nothing(few, options, tmp_path):
     at_once = evaluate_separator(low_pass, few, tmp_path / "at once", **options)
     assert without_times(found.table).equals(without_times(at_once.table))
     calls = iter([4])
-    again = evaluate_separator(separate, few, tmp_path / "out", name="it", **options)  # nothing is left to ask
+    with pytest.warns(UserWarning, match="all of it was there, of an earlier run of it"):
+        again = evaluate_separator(separate, few, tmp_path / "out", name="it", **options)  # nothing is left to ask
     assert again.num_before == 23 and again.table.equals(found.table)
     assert not (tmp_path / "out" / "parts").exists()
 
@@ -201,13 +207,32 @@ def test_another_evaluation_is_not_mixed_with_it(few, demo, options, tmp_path):
         ({"separate": "silence"}, 'separator "mixture"; now separator "silence"'),
         ({"metrics": ["si_sdr"]}, "columns"),
         ({"dataset": Subset(demo / "metadata", limit=3)}, "data_hash"),
-        ({"sampling_rate": 16000}, "options"),
+        ({"sampling_rate": 16000}, "there sampling_rate 8000; now sampling_rate 16000"),
+        ({"select": SelectTarget("all", absent=0.1)}, 'there data_hash .*; now .*select {.*"absent": 0.1}'),
     ):
         given = {"separate": "mixture", "dataset": few, "metrics": ["sdr"], **options, **change}
         with pytest.raises(OutputError, match=problem):
             evaluate_separator(out=tmp_path, **given)
     found = evaluate_separator("silence", few, tmp_path, metrics=["sdr"], overwrite=True, **options)
     assert set(found.table.column("sdr").to_pylist()) == {0.0} and found.num_before == 0
+
+
+def test_a_model_that_was_edited_is_not_mixed_with_what_it_was(few, options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    for number in (1, 2):
+        monkeypatch.delitem(sys.modules, "edited_model", raising=False)
+        (tmp_path / "edited_model.py").write_text(
+            f"def separate(mixtures, *_):\n    return {number}.{number * '0'} * mixtures\n"
+        )
+        linecache.clearcache()
+        importlib.invalidate_caches()
+        given = {"metrics": ["sdr"], **options}
+        if number == 1:
+            evaluate_separator("edited_model:separate", few, tmp_path / "out", **given)
+        else:
+            with pytest.raises(OutputError, match=r'there version "source .*"; now version "source '):
+                evaluate_separator("edited_model:separate", few, tmp_path / "out", **given)
 
 
 def test_a_version_of_a_model_is_not_mixed_with_another(few, options, tmp_path):
@@ -371,6 +396,11 @@ def test_scorers_of_ones_own(few, options, tmp_path):
     assert values["Clock"] is None and values["Engine"] > 0.5 and found.num_before == 23
     text = (tmp_path / "index.html").read_text().partition('id="data">')[2].partition("</script>")[0]
     json.loads(text, parse_constant=pytest.fail)  # as JSON has no NaN, and a browser takes none
+    Loudness.columns = ("level",)
+    with pytest.raises(
+        EvaluationError, match=r"scorer .*Loudness gave \{'loudness': 5\}: it must give 5 numbers for each"
+    ):
+        evaluate_separator("mixture", few, tmp_path / "c", scorers=[Loudness()], **options)
     with pytest.raises(ValueError, match="two scores have one name"):
         evaluate_separator("mixture", few, tmp_path / "b", scorers=[Loudness(), Loudness()], **options)
 
