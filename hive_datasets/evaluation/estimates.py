@@ -69,7 +69,8 @@ class EstimateFolder:
         """
         name = os.path.basename(target.mix_id)
         labels = dict.fromkeys([_name_of(target.label), target.label.replace("/", "_")])
-        own = [f"{each}.{labels_}" for each in (f"{target.split}/{target.mix_id}", target.mix_id) for labels_ in labels]
+        mixtures = (f"{target.split}/{target.mix_id}", target.mix_id)
+        own = [f"{mixture}.{label}" for mixture in mixtures for label in labels]
         keys = [key for label in labels for key in (f"{name}.{label}", f"{name}/{label}")]
         if len(target.source_ids) == 1:
             keys.append(f"{name}.{target.source_ids[0]}")

@@ -14,7 +14,7 @@ from ..errors import OutputError
 from ..utils.files import written_aside
 from .aggregation import Scores
 from .comparison import Comparison
-from .examples import FOLDER_NAME, KEY, copy_signals, read_examples
+from .examples import FOLDER_NAME, KEY, SIGNALS, copy_signals, read_examples
 from .metrics import LESS_IS_BETTER
 from .report import AGGREGATIONS, KINDS, title_of
 from .results import Evaluation
@@ -34,7 +34,7 @@ def write_page(evaluation: Evaluation) -> Path:
         OSError: it cannot be written.
     """
     examples = [
-        {**_describe(example), "signals": {name: f"{FOLDER_NAME}/{example['file']}.{name}" for name in _OWN}}
+        {**_describe(example), "signals": {name: f"{FOLDER_NAME}/{example['file']}.{name}" for name in SIGNALS}}
         for example in read_examples(evaluation.folder)
     ]
     protocol = {"protocol": evaluation.summary["protocol"]} if "protocol" in evaluation.summary else {}
@@ -76,10 +76,6 @@ def write_comparison_page(comparison: Comparison, folder: Path, is_blind: bool =
             examples.append({**_describe(of_a[key]), **about})
     differences = {"differences": told["differences"], "compared": told["compared"]}
     return _write(folder, {**_data_of(runs), **differences, "examples": examples, "is_blind": is_blind})
-
-
-#: Signals of the page of one run.
-_OWN = ("mixture", "target", "estimate", "residual")
 
 
 def _data_of(runs: Sequence[Evaluation]) -> dict[str, Any]:

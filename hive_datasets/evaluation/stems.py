@@ -95,10 +95,11 @@ class StemTargets:
                 raise EvaluationError(f"{mixture.parent}: there are no stems beside {mixture.name}")
             own_rate, length = _look_at(mixture)
             for stem in stems:
-                if _look_at(stem) != (own_rate, length):
+                rate, samples = _look_at(stem)
+                if (rate, samples) != (own_rate, length):
                     raise EvaluationError(
-                        f"{stem} has {_look_at(stem)[1]:,} samples at {_look_at(stem)[0]:,} Hz, its mixture {length:,} "
-                        f"at {own_rate:,} Hz: a stem must be as long as its mixture"
+                        f"{stem} has {samples:,} samples at {rate:,} Hz, its mixture {length:,} at {own_rate:,} Hz: a "
+                        "stem must be as long as its mixture"
                     )
             if not length:
                 raise EvaluationError(f"{mixture} is empty")
