@@ -173,7 +173,7 @@ def packed(folder, kind):
     return made.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["tar", "deflated", "stored"])
+@pytest.mark.parametrize("kind", ["tar", "deflated", "stored", "in parts"])
 def test_archives(tmp_path, kind):
     """A deflated member has a checksum that is looked at. In the others a bit of audio may be another."""
     folder = tmp_path / "ESC-50-master" / "audio"
@@ -183,9 +183,15 @@ def test_archives(tmp_path, kind):
         soundfile.write(folder / f"{name}.wav", tone, 44100)
     data = packed(folder.parent, kind)
     suffix = ".tar" if kind == "tar" else ".zip"
-    for number, damaged in enumerate(damages(data, 6)):
+    first = 0
+    if kind == "in parts":  # as if two thirds of it were in the first of two
+        first, end = len(data) * 2 // 3, data.rindex(b"PK\x05\x06")
+        data = data[: end + 4] + b"\1\0" + data[end + 6 :]
+    for number, damaged in enumerate(damages(data[first:], 6)):
         archive = tmp_path / f"{number}{suffix}"
         archive.write_bytes(damaged)
+        if first:
+            archive.with_suffix(".z01").write_bytes(data[:first])
         located = outcome(lambda: Catalogue(Roots((("ESC50", str(archive)),))).locate("ESC-50-master/audio/a.wav"))  # noqa: B023
         opened = located and outcome(located.open)
         read = opened and opened.read()

@@ -12,7 +12,8 @@ import tempfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import IO, Any, ClassVar
 
 from ..errors import (
@@ -24,7 +25,8 @@ from ..errors import (
     TruncatedSourceError,
 )
 from .index import Extent, Index, Scan
-from .ranges import Bytes, RangeFile, open_bytes
+from .ranges import Bytes, JoinedBytes, RangeFile, open_bytes
+from .split_zips import Member, find_gap, list_members, open_zip
 
 #: The archives that can be read at random, and their protocols in a chained fsspec URL.
 ARCHIVE_SUFFIXES = {".zip": "zip", ".tar": "tar"}
@@ -36,9 +38,10 @@ _MAX_HEADER_BYTES = 1 << 20
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _MAX_NAME_BYTES = 1 << 10
+#: A flag of a zip's member: its name is UTF-8.
+_IS_UTF8 = 0x800
 #: Those of which no more is unpacked at once than is asked for: a bomb that lies about its size stays small.
 _READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-_JOIN = "zip -s 0 NAME.zip --out JOINED.zip"
 _HINTS = {
     ".gz": "a compressed tar cannot be read at random: unpack it, or decompress it once (gunzip) to a .tar",
     ".tgz": "a compressed tar cannot be read at random: unpack it, or decompress it once (gunzip) to a .tar",
@@ -46,7 +49,7 @@ _HINTS = {
     ".xz": "a compressed tar cannot be read at random: unpack it, or decompress it once (unxz) to a .tar",
     ".7z": "unpack it (7z x), or pack it again as a .zip without compression",
     ".rar": "unpack it, or pack it again as a .zip without compression",
-    ".z01": f"it is a part of a split zip: join the parts ({_JOIN}), or unpack them",
+    ".z01": "it is a part of a split zip: make the .zip beside it the root, of which all parts are read in place",
 }
 
 
@@ -61,7 +64,7 @@ class _ArchiveStorage(ABC):
         self.archive = archive
         self._inside = f"{inside}/" if inside else ""
         try:
-            self._bytes: Bytes = open_bytes(archive)
+            self._bytes: Bytes = self._open_bytes(archive)
         except SourceError as error:
             raise SourceRootError(f"{root}: {error}") from None
 
@@ -84,7 +87,7 @@ class _ArchiveStorage(ABC):
     def is_current(self, index: Index) -> bool:
         """See `Storage`; opens the archive anew, since another may have taken its place."""
         try:
-            self._bytes = open_bytes(self.archive)
+            self._bytes = self._open_bytes(self.archive)
         except SourceError as error:
             raise SourceRootError(f"{self.root}: {error}") from None
         return bool(index.fingerprint == [self._bytes.size, self._bytes.version])
@@ -96,9 +99,16 @@ class _ArchiveStorage(ABC):
         key = repr((extent.offset, extent.version, self._bytes.size, self._bytes.version))
         return extent.size, zlib.crc32(key.encode())
 
+    def names(self, path: str) -> tuple[str, ...]:
+        """See `Storage`; a member may be below the corpus' own name."""
+        return path.partition("/")[2], path
+
     def locate(self, path: str) -> str:
         """See `Storage`."""
         return f"{self.protocol}://{self._inside}{path}::{self.archive}"
+
+    def _open_bytes(self, archive: str) -> Bytes:
+        return open_bytes(archive)
 
     @abstractmethod
     def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:
@@ -119,9 +129,15 @@ class _ArchiveStorage(ABC):
 
 
 class ZipStorage(_ArchiveStorage):
-    """A zip. Stored members are read by range, compressed ones are unpacked in memory when they are read."""
+    """A zip, whole or in parts.
+
+    Stored members are read by range, compressed ones are unpacked in memory when they are read.
+    """
 
     protocol = "zip"
+
+    def _open_bytes(self, archive: str) -> Bytes:
+        return open_zip(archive)
 
     def open(self, path: str, extent: Extent | None) -> RangeFile | IO[bytes]:
         """See `Storage`."""
@@ -165,26 +181,27 @@ class ZipStorage(_ArchiveStorage):
             raise packed.error or TruncatedSourceError(f"it cannot be unpacked ({error})") from None
 
     def _list_members(self, file: Any, scan: Scan, progress: Callable[[int], None]) -> None:
-        with zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                if member.is_dir():
-                    continue
-                problem = None
-                # of parts that were put together without joining them, too; or the last half of a file that was cut
-                if member.volume or member.header_offset < 0:
-                    raise zipfile.BadZipFile("its members are spread over multiple disks")
-                if member.flag_bits & 1:
-                    problem = "it is encrypted"
-                elif member.compress_type not in _READABLE_METHODS:
-                    problem = "it is compressed otherwise than by deflate"
-                elif member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
-                    problem = "its sizes contradict each other"
-                extent = Extent(
-                    member.header_offset, member.compress_size, member.file_size, member.compress_type, member.CRC
-                )
-                self._add(scan, _decode_name(member), problem, extent)
-                if not len(scan) % 10_000:
-                    progress(len(scan))
+        lost: Counter[str] = Counter()
+        for member in list_members(self._bytes) if isinstance(self._bytes, JoinedBytes) else _list_whole(file):
+            name = _decode_name(member)
+            if name.endswith("/"):
+                continue
+            if isinstance(self._bytes, JoinedBytes) and (part := find_gap(self._bytes, member)) is not None:
+                lost[part.problem] += 1
+                continue
+            problem = None
+            if member.flags & 1:
+                problem = "it is encrypted"
+            elif member.method not in _READABLE_METHODS:
+                problem = "it is compressed otherwise than by deflate"
+            elif member.method == zipfile.ZIP_STORED and member.packed_size != member.size:
+                problem = "its sizes contradict each other"
+            extent = Extent(member.offset, member.packed_size, member.size, member.method, member.checksum)
+            self._add(scan, name, problem, extent)
+            if not len(scan) % 10_000:
+                progress(len(scan))
+        for missing, count in lost.items():
+            scan.add_problem(f"{missing}, and with it {count:,} members")
         progress(len(scan))
 
 
@@ -256,19 +273,33 @@ def explain_archive(path: str) -> str:
     return hint or "it is not a folder, nor an archive that can be read in place (.zip, .tar)"
 
 
+def _list_whole(file: Any) -> Iterator[Member]:
+    """The members of a zip that is whole."""
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            if member.volume or member.header_offset < 0:  # the last half of a file that was cut, for one
+                raise zipfile.BadZipFile("its directory speaks of other parts, or of what comes before its beginning")
+            name = member.filename.encode("utf-8" if member.flag_bits & _IS_UTF8 else "cp437", "surrogateescape")
+            yield Member(
+                name,
+                member.flag_bits,
+                member.compress_type,
+                member.CRC,
+                member.compress_size,
+                member.file_size,
+                member.header_offset,
+            )
+
+
 def _explain(archive: str, error: Exception) -> str:
-    if "multiple disks" in str(error):
-        return _HINTS[".z01"]
     if archive.endswith(".tar"):
         return f"it is not a tar, or it is compressed or damaged ({error})"
-    return f"it is not a zip, or it is damaged or one part of a split zip ({error}). Parts are joined by {_JOIN}"
+    return f"it is not a zip, or it is damaged ({error})"
 
 
-def _decode_name(member: zipfile.ZipInfo) -> str:
+def _decode_name(member: Member) -> str:
     """A member's name: UTF-8 wherever it can be, also where the archive does not say so."""
-    if member.flag_bits & 0x800:
-        return member.filename
     try:
-        return member.filename.encode("cp437").decode("utf-8")
+        return member.name.decode("utf-8")
     except UnicodeError:
-        return member.filename
+        return member.name.decode("utf-8" if member.flags & _IS_UTF8 else "cp437", "surrogateescape")

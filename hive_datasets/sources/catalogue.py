@@ -18,7 +18,7 @@ from ..errors import (
     SourceUnreachableError,
     VariantSourceWarning,
 )
-from .archives import TarStorage, ZipStorage, is_archive_name
+from .archives import is_archive_name
 from .corpora import find_corpus
 from .folders import FolderStorage
 from .index import Extent, Index
@@ -159,7 +159,7 @@ class Catalogue:
         """As `locate`, by the index alone."""
         storage, index = opened.storage, self._index(opened)
         first = path.partition("/")[0]
-        for inside in (rest, path) if isinstance(storage, (ZipStorage, TarStorage)) else (rest,):
+        for inside in storage.names(path):
             row = index.find(inside)
             if row >= 0:
                 return LocatedSource(path, storage.locate(inside), (), (), inside, storage, _extent(index, row))

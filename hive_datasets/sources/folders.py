@@ -67,6 +67,10 @@ class FolderStorage:
         except OSError:
             return False
 
+    def names(self, path: str) -> tuple[str, ...]:
+        """See `Storage`."""
+        return (path.partition("/")[2],)
+
     def locate(self, path: str) -> str:
         """See `Storage`."""
         return f"{self.root}/{path}" if path else self.root

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import bisect
 import io
+import itertools
 import os
 import zlib
-from typing import Any, Protocol
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import HiveError, SourceError, SourceNotFoundError, describe
 from .blocks import BLOCK_SIZE, find_block_cache
 from .servers import ask
+
+#: Of files that are read as one.
+_MAX_OPEN_PARTS = 64
 
 
 class Bytes(Protocol):
@@ -79,6 +86,74 @@ class RemoteBytes:
             return ask(self.name, request)
         except SourceNotFoundError:
             raise SourceNotFoundError("there is no such file any more") from None
+
+
+class Part(NamedTuple):
+    """One of several files that are read as one.
+
+    Attributes:
+        location: its path or URL.
+        size, version: as of `Bytes`; of one that is missing, how long a gap it leaves.
+        problem: why it cannot be had, in words; empty if it can.
+    """
+
+    location: str
+    size: int
+    version: int
+    problem: str = ""
+
+
+class JoinedBytes:
+    """Several files as one run of bytes. Each is opened when it is first read, and a few of them stay open.
+
+    Args:
+        name: of all together.
+        parts: in their order.
+
+    Attributes:
+        starts: where in the run each part begins.
+    """
+
+    def __init__(self, name: str, parts: Sequence[Part]) -> None:
+        self.name, self.parts = name, tuple(parts)
+        ends = list(itertools.accumulate(part.size for part in self.parts))
+        self.starts = [0, *ends[:-1]]
+        self.size = ends[-1] if ends else 0
+        self.version = zlib.crc32(repr([(part.size, part.version) for part in self.parts]).encode()) | 1
+        self._opened: OrderedDict[int, Bytes] = OrderedDict()
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See `Bytes`; raises a `SourceError` if a part that is needed is missing or has changed."""
+        pieces = []
+        end = min(offset + length, self.size)
+        while offset < end:
+            position = bisect.bisect_right(self.starts, offset) - 1
+            inside = offset - self.starts[position]
+            wanted = min(end - offset, self.parts[position].size - inside)
+            data = self._open(position).read_at(inside, wanted)
+            pieces.append(data)
+            offset += len(data)
+            if len(data) < wanted:
+                break
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def find(self, offset: int) -> Part:
+        """The part that a byte of the run is in."""
+        return self.parts[bisect.bisect_right(self.starts, offset) - 1]
+
+    def _open(self, position: int) -> Bytes:
+        part = self.parts[position]
+        opened = self._opened.get(position)
+        if opened is None:
+            if part.problem:
+                raise SourceNotFoundError(part.problem)
+            opened = RemoteBytes(*part[:3]) if "://" in part.location else open_bytes(part.location)
+            if (opened.size, opened.version) != (part.size, part.version):
+                raise SourceError(f"{part.location} has changed since it was listed: begin again")
+            self._opened[position] = opened
+            if len(self._opened) > _MAX_OPEN_PARTS:  # whoever reads one at this moment keeps it open
+                self._opened.popitem(last=False)
+        return opened
 
 
 class RangeFile(io.RawIOBase):

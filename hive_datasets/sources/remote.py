@@ -58,6 +58,10 @@ class RemoteStorage:
         """See `Storage`."""
         return time.time() - index.created < LISTING_SECONDS
 
+    def names(self, path: str) -> tuple[str, ...]:
+        """See `Storage`."""
+        return (path.partition("/")[2],)
+
     def locate(self, path: str) -> str:
         """See `Storage`."""
         return f"{self.root}/{quote(path) if self._is_http else path}"

@@ -36,6 +36,10 @@ class Storage(Protocol):
         """Whether an index of this root still tells what is in it."""
         ...
 
+    def names(self, path: str) -> tuple[str, ...]:
+        """Where a metadata path may be: paths relative to the root, in the order in which they are tried."""
+        ...
+
     def locate(self, path: str) -> str:
         """The path or URL, for people and for the log, of a path relative to the root."""
         ...

@@ -182,23 +182,12 @@ def test_a_tar_that_is_cut_short(tmp_path):
     assert "ends too early" in index.problems[0]
 
 
-def test_a_part_of_a_split_zip_says_how_to_join(tmp_path):
-    make_zip(tmp_path / "a.zip", {f"{number}.wav": b"1" for number in range(3)})
-    data = bytearray((tmp_path / "a.zip").read_bytes())
-    end = data.rindex(b"PK\x05\x06")
-    # what the last part of a split zip says: zip64, of several disks
-    locator = struct.pack("<4sLQL", b"PK\x06\x07", 1, 0, 3)
-    (tmp_path / "b.zip").write_bytes(data[:end] + locator + data[end:])
-    with pytest.raises(SourceRootError, match="zip -s 0 NAME"):
-        load_index(open_storage(str(tmp_path / "b.zip")))
-
-
-def test_the_last_part_of_a_small_split_zip_and_parts_put_together_with_cat(tmp_path):
+def test_members_that_are_said_to_be_in_another_part(tmp_path):
     make_zip(tmp_path / "a.zip", {"a.wav": b"1"})
     data = bytearray((tmp_path / "a.zip").read_bytes())
     struct.pack_into("<H", data, data.index(b"PK\x01\x02") + 34, 2)  # it begins on the third disk
     (tmp_path / "a.zip").write_bytes(data)
-    with pytest.raises(SourceRootError, match="zip -s 0 NAME"):
+    with pytest.raises(SourceRootError, match="speaks of other parts"):
         load_index(open_storage(str(tmp_path / "a.zip")))
 
 

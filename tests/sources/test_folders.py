@@ -203,7 +203,7 @@ class as_nobody:  # noqa: N801
         ("a.txt", "it is not a folder, nor an archive that can be read in place"),
         ("a.tar.gz", "a compressed tar cannot be read at random"),
         ("a.7z", "7z x"),
-        ("a.z01", "zip -s 0"),
+        ("a.z01", "make the .zip beside it the root"),
         ("fifo", "neither a folder nor a file"),
     ],
 )
