@@ -25,6 +25,7 @@
 
     MixtureFeatureWarning (UserWarning)       a column is written that plain `datasets` cannot read
     PreparedSourcesWarning (UserWarning)      prepared sources are passed over, and the originals read
+    SequentialSourceWarning (UserWarning)     a root is slow to read at random: prepare it once
     UnreadableSourceWarning (UserWarning)     a mixture was skipped (``on_error="skip"``)
     VariantSourceWarning (UserWarning)        files of a corpus bear other names than in the metadata
 
@@ -55,6 +56,7 @@ __all__ = [
     "PreparedSourcesWarning",
     "RecipeError",
     "RecordError",
+    "SequentialSourceWarning",
     "SourceError",
     "SourceFormatError",
     "SourceNotFoundError",
@@ -274,6 +276,10 @@ class MixtureFeatureWarning(UserWarning):
 
 class PreparedSourcesWarning(UserWarning):
     """Prepared sources could not be used, and the originals are read instead."""
+
+
+class SequentialSourceWarning(UserWarning):
+    """A root can only be read in order, and is slow to read at random; ``hive-datasets prepare`` reads it once."""
 
 
 class UnreadableSourceWarning(UserWarning):

@@ -30,7 +30,12 @@ def damage_of_every_kind(copy, mini):
         damage(copy / path)
         damages[path] = status
     damages[soundbible[0]] = "missing"  # no plain file
-    return damages
+    return damages | dict.fromkeys(at_other_rates(mini), "other_rate")
+
+
+def at_other_rates(mini):
+    """The files that are at another rate than their corpus: VoiceBank's, at 16 kHz instead of 48."""
+    return needed(mini, "Voicebank_DEMAND")
 
 
 def rewrite(file, change, subtype="PCM_16", rate=None):

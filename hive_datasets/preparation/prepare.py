@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from ..dataset import Subset, as_subset
 from ..errors import (
     PreparedSourcesError,
     SourceError,
+    SourceNotFoundError,
     SourceRootError,
 )
 from ..mixing import Mixer
@@ -31,7 +32,7 @@ from ..prepared import PreparedSources, samples
 from ..prepared.samples import SAMPLE_TYPES, SampleType
 from ..prepared.shards import PreparedClip
 from ..sources import Roots, find_roots, parse_roots
-from ..sources.catalogue import Catalogue, LocatedSource
+from ..sources.catalogue import Catalogue, LocatedSource, read_in_order
 from ..utils.files import written_aside
 from ..utils.progress import Progress, count_items, no_progress
 from ..utils.threads import map_in_threads
@@ -51,6 +52,14 @@ class Lacking:
 
     clip: Clip
     reason: str
+
+
+class _Task(NamedTuple):
+    """A clip to make; its file, if that was read together with others; or why that could not be."""
+
+    clip: Clip
+    located: LocatedSource | None = None
+    error: SourceError | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +188,8 @@ class _Run:
     damaged: int = 0
     num_bytes: int = 0
     lacking: list[Lacking] = field(default_factory=list)
+    #: Files that must be read in their own order, by their metadata paths.
+    in_order: dict[str, LocatedSource] = field(default_factory=dict)
 
     @property
     def result(self) -> Preparation:
@@ -213,6 +224,8 @@ class _Run:
             for path, group in itertools.groupby(clips, key=lambda item: item[1].path):
                 located, reason = self._locate(path)
                 identity = None if located is None else _identify(located)
+                if located is not None and located.is_sequential:
+                    self.in_order[path] = located
                 for position, clip in group:
                     if self._is_there(clip, identity, prepared):
                         self.kept += 1
@@ -234,8 +247,8 @@ class _Run:
             )
         self.written, total, self.num_bytes = 0, self.num_bytes, 0
         with self.progress("preparing", "bytes", total) as advance:
-            for clips in self._by_shard(iterate_clips(self.todo)):
-                made = self._make(clips, self.target.sample_type, advance)
+            for tasks in self._by_shard(self._order(iterate_clips(self.todo))):
+                made = self._make(tasks, self.target.sample_type, advance)
                 self.written += self.target.add(made, self.target.sample_type)
         self.target.update_index()
 
@@ -250,8 +263,8 @@ class _Run:
         clips = finder.clips()
         if clips:
             with self.progress("refining", "bytes", sum(map(self._bytes_of, clips)) * 2) as advance:
-                for group in self._by_shard(iter(clips)):
-                    self.refined += self.target.add(self._make(group, "float32", advance), "float32")
+                for tasks in self._by_shard(self._order(clips)):
+                    self.refined += self.target.add(self._make(tasks, "float32", advance), "float32")
             self.target.update_index()
 
     def finish(self) -> None:
@@ -292,11 +305,27 @@ class _Run:
         self.damaged += 1
         return False
 
+    def _order(self, clips: Iterable[Clip]) -> Iterator[_Task]:
+        """Clips, and those of files that must be read in their own order as they come."""
+        left: dict[str, list[Clip]] = {}
+        for clip in clips:
+            if clip.path in self.in_order:
+                left.setdefault(clip.path, []).append(clip)
+            else:
+                yield _Task(clip)
+        for found in read_in_order(map(self.in_order.__getitem__, left)):
+            located, error = found if isinstance(found, tuple) else (found, None)
+            for clip in left.pop(located.path):
+                yield _Task(clip, located, error)
+        absent = SourceNotFoundError("there is no such file in it")
+        for clip in itertools.chain.from_iterable(left.values()):
+            yield _Task(clip, None, absent)
+
     def _make(
-        self, clips: Iterable[Clip], sample_type: SampleType, advance: Callable[[int], Any]
+        self, tasks: Iterable[_Task], sample_type: SampleType, advance: Callable[[int], Any]
     ) -> Iterator[PreparedClip]:
         make = functools.partial(self._make_one, sample_type=sample_type)
-        for made in map_in_threads(make, clips, self.num_workers):
+        for made in map_in_threads(make, tasks, self.num_workers):
             if isinstance(made, Lacking):
                 advance(self._bytes_of(made.clip))
                 self.lacking.append(made)
@@ -305,10 +334,12 @@ class _Run:
                 self.num_bytes += made.samples.nbytes
                 yield made
 
-    def _make_one(self, clip: Clip, sample_type: SampleType) -> PreparedClip | Lacking:
-        rate = self.target.sampling_rate
+    def _make_one(self, task: _Task, sample_type: SampleType) -> PreparedClip | Lacking:
+        rate, clip = self.target.sampling_rate, task.clip
         try:
-            located = self.catalogue.locate(clip.path)
+            if task.error is not None:
+                raise task.error
+            located = task.located or self.catalogue.locate(clip.path)
             identity = _identify(located)
             reading = read_frames(located, clip.to_source(), rate, clip.start, clip.stop)
         except (SourceError, SourceRootError) as error:
@@ -337,18 +368,19 @@ class _Run:
             errors=errors,
         )
 
-    def _by_shard(self, clips: Iterator[Clip]) -> Iterator[list[Clip]]:
-        """Clips in groups of the size of a shard."""
-        group: list[Clip] = []
-        size = 0
-        for clip in clips:
-            group.append(clip)
-            size += self._bytes_of(clip)
-            if size >= self.shard_bytes:
-                yield group
-                group, size = [], 0
-        if group:
-            yield group
+    def _by_shard(self, tasks: Iterator[_Task]) -> Iterator[Iterator[_Task]]:
+        """Tasks in groups of the size of a shard, each of which must be gone through before the next."""
+
+        def fill(tasks: Iterable[_Task]) -> Iterator[_Task]:
+            size = 0
+            for task in tasks:
+                yield task
+                size += self._bytes_of(task.clip)
+                if size >= self.shard_bytes:
+                    return
+
+        for first in tasks:
+            yield fill(itertools.chain([first], tasks))
 
     def _bytes_of(self, clip: Clip) -> int:
         return clip.max_samples(self.target.sampling_rate) * np.dtype(self.target.sample_type).itemsize

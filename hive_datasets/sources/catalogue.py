@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 from ..errors import (
     AmbiguousSourceError,
+    SourceError,
     SourceNotFoundError,
     SourceRootError,
     SourceUnreachableError,
     VariantSourceWarning,
 )
 from .archives import is_archive_name
-from .corpora import find_corpus
+from .corpora import Corpus, find_corpus
 from .folders import FolderStorage
 from .index import Extent, Index
 from .ranges import RangeFile
 from .remote import RemoteStorage
 from .roots import Roots, find_roots, name_of_root
-from .storage import Storage, is_archive, load_index, open_storage
+from .storage import SequentialStorage, Storage, is_archive, load_index, open_storage
 from .variants import RULES, choose, holds_unreadable_audio
 
 #: A root that lacks a file is looked into again, if that was last done longer ago than this many seconds.
@@ -44,6 +46,7 @@ class LocatedSource:
         rules: the rules of `variants` by which it was found; none if it is where the metadata says.
         others: what else would fit, if less well.
         inside: its path relative to the root.
+        content: its bytes, where they came with those of others.
     """
 
     path: str
@@ -53,6 +56,17 @@ class LocatedSource:
     inside: str
     _storage: Storage
     _extent: Extent | None
+    content: bytes | None = None
+
+    @property
+    def place(self) -> int:
+        """Where in its root it lies: those beside each other are quick to read one after the other."""
+        return self._extent.offset if self._extent else 0
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether it can be had only together with others; see `read_in_order`."""
+        return isinstance(self._storage, SequentialStorage) and self._storage.is_sequential(self._extent)
 
     def open(self) -> str | RangeFile | IO[bytes]:
         """What libsndfile can read: a local path, or a file object.
@@ -60,6 +74,8 @@ class LocatedSource:
         Raises:
             SourceError: the file cannot be had.
         """
+        if self.content is not None:
+            return io.BytesIO(self.content)
         return self._storage.open(self.inside, self._extent)
 
     def identity(self) -> tuple[int, int] | None:
@@ -71,11 +87,29 @@ class LocatedSource:
         return self._storage.identify(self.inside, self._extent)
 
 
+def read_in_order(sources: Iterable[LocatedSource]) -> Iterator[LocatedSource | tuple[LocatedSource, SourceError]]:
+    """Sequential sources with their contents, each once, in the order that is quick; one that cannot be had with why.
+
+    Raises:
+        SourceUnreachableError: a server cannot be reached.
+    """
+    by_storage: dict[int, tuple[Storage, dict[str, list[LocatedSource]]]] = {}
+    for source in sources:
+        _, wanted = by_storage.setdefault(id(source._storage), (source._storage, {}))
+        wanted.setdefault(source.inside, []).append(source)
+    for storage, wanted in by_storage.values():
+        assert isinstance(storage, SequentialStorage)
+        extents = {inside: each[0]._extent for inside, each in wanted.items()}
+        for inside, content in storage.read_in_order(extents):
+            for source in wanted[inside]:
+                yield (source, content) if isinstance(content, SourceError) else replace(source, content=content)
+
+
 class OpenRoot:
     """One root and its index, which is loaded when it is first needed."""
 
-    def __init__(self, root: str) -> None:
-        self.storage = open_storage(root)
+    def __init__(self, root: str, corpus: Corpus | None = None) -> None:
+        self.storage = open_storage(root, corpus)
         self._index: Index | None = None
         #: When the index was last compared with the root, and how long that took, in seconds.
         self._checked = self._duration = 0.0
@@ -189,7 +223,8 @@ class Catalogue:
         opened = self._opened.get(root)
         if opened is None:
             with self._failing_once(root):
-                opened = OpenRoot(self._find_in_parent(root, path.partition("/")[0]))
+                first = path.partition("/")[0]
+                opened = OpenRoot(self._find_in_parent(root, first), find_corpus(first))
             self._opened[root] = opened
         return opened, rest
 

@@ -8,7 +8,22 @@ import json
 import re
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class ParquetRule(NamedTuple):
+    """How the rows of parquet with audio in it name a corpus' clips.
+
+    Attributes:
+        column: the column that has the clip's name, with a dot before a field in it; where it is empty or a row has
+            none there, the path in the column of audio, and then what is usual.
+        audio: the column of audio, where there are several.
+        in_folder: whether the file's folder is the last folder of the metadata path: `unbal_train` of AudioSet.
+    """
+
+    column: str = ""
+    audio: str = ""
+    in_folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +46,7 @@ class Corpus:
         may_be_shared: whether the licence lets others pass its audio on. Not so where it is for academic or
             non-commercial research only, or where the licence is of annotations and the audio is of YouTube's videos.
         packaging: how it is packed for download.
+        parquet: how rows of parquet name its clips; None for what is usual.
     """
 
     name: str
@@ -48,6 +64,7 @@ class Corpus:
     packaging: str
     variants: tuple[str, ...]
     never_in: tuple[str, ...] = ()
+    parquet: ParquetRule | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,7 +81,7 @@ def list_corpora() -> tuple[Corpus, ...]:
         ['BBC_Sound_Effects', 'AudioSet', 'vggsound']
     """
     text = resources.files("hive_datasets.metadata").joinpath("corpora.json").read_text(encoding="utf-8")
-    return tuple(Corpus(**{name: _frozen(value) for name, value in entry.items()}) for entry in json.loads(text))
+    return tuple(Corpus(**{name: _frozen(name, value) for name, value in entry.items()}) for entry in json.loads(text))
 
 
 def find_corpus(name: str) -> Corpus | None:
@@ -94,7 +111,9 @@ def _corpora_by_name() -> dict[str, Corpus]:
     return {_fold(name): corpus for corpus in list_corpora() for name in corpus.names}
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(name: str, value: Any) -> Any:
+    if name == "parquet":
+        return ParquetRule(**value)
     return tuple(value) if isinstance(value, list) else value
 
 

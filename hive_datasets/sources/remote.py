@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 
 from ..errors import SourceNotFoundError, SourceRootError, SourceUnreachableError
 from .index import Extent, Index, Scan
-from .ranges import RangeFile, RemoteBytes, open_bytes, version_of
+from .ranges import Part, RangeFile, RemoteBytes, open_bytes, version_of
 from .servers import ask, open_filesystem
 
 #: How long a listing of a remote folder is trusted, in seconds.
@@ -29,27 +29,11 @@ class RemoteStorage:
 
     def scan(self, progress: Callable[[int], None]) -> Scan:
         """See `Storage`."""
-        folder = open_filesystem(self.root)[1]
         scan = Scan()
-        files = {}
-        try:
-            files = self._walk(folder) if self._is_http else ask(self.root, _list)
-        except SourceNotFoundError:
-            if not self._is_http:
-                raise SourceRootError(f"{self.root}: there is no such folder") from None
-        except SourceUnreachableError as error:
-            # a server that lists nothing, as many on the web, is asked again each time
-            if not (self._is_http and error.status in _LISTS_NOTHING):
-                error.message = f"{self.root} cannot be listed: {error.message}"
-                raise
-        prefix = folder.rstrip("/") + "/"
-        for path, info in files.items():
-            inside, _, name = self._unquote(path.removeprefix(prefix)).rpartition("/")
-            if path.startswith(prefix):
-                size = info.get("size")
-                size = -1 if size is None else size
-                scan.add(inside, name, Extent(0, size, size, version=version_of(info)))
-        if not files:
+        for inside, size, version, _ in list_files(self.root):
+            folder, _, name = inside.rpartition("/")
+            scan.add(folder, name, Extent(0, size, size, version=version))
+        if not len(scan):
             scan.started = 0.0
         progress(len(scan))
         return scan
@@ -64,7 +48,7 @@ class RemoteStorage:
 
     def locate(self, path: str) -> str:
         """See `Storage`."""
-        return f"{self.root}/{quote(path) if self._is_http else path}"
+        return locate_in(self.root, path)
 
     def open(self, path: str, extent: Extent | None) -> RangeFile:
         """See `Storage`; a file whose size no listing tells is asked for it."""
@@ -89,34 +73,70 @@ class RemoteStorage:
         found = open_bytes(self.locate(path))
         return Extent(0, found.size, found.size, version=found.version)
 
-    def _walk(self, folder: str) -> dict[str, dict[str, Any]]:
-        """All files, folder by folder: each may be asked for again without the others."""
-        files: dict[str, dict[str, Any]] = {}
-        seen, pending = {folder.rstrip("/")}, [folder]
-        while pending:
-            place = pending.pop()
-            try:
-                entries = ask(place, _list_folder)
-            except (SourceNotFoundError, SourceUnreachableError) as error:
-                is_closed = isinstance(error, SourceNotFoundError) or error.status in _LISTS_NOTHING
-                if place != folder and is_closed:  # one folder that is not shown
-                    continue
-                raise
-            for entry in entries:
-                name = entry["name"].rstrip("/")
-                if entry["type"] != "directory":
-                    files[entry["name"]] = entry
-                elif name not in seen and name.startswith(f"{folder.rstrip('/')}/"):
-                    seen.add(name)
-                    pending.append(entry["name"])
-        return files
 
-    @property
-    def _is_http(self) -> bool:
-        return self.root.startswith(("http://", "https://"))
+def list_files(root: str) -> list[Part]:
+    """The files in a remote folder and those below it: paths relative to it, and -1 for sizes that no listing tells.
 
-    def _unquote(self, path: str) -> str:
-        return unquote(path) if self._is_http else path
+    Of a server of the web that lists nothing, there are none.
+
+    Raises:
+        SourceRootError: there is no such folder.
+        SourceUnreachableError: it cannot be listed.
+    """
+    folder = open_filesystem(root)[1]
+    files = {}
+    try:
+        files = _walk(folder) if _is_http(root) else ask(root, _list)
+    except SourceNotFoundError:
+        if not _is_http(root):
+            raise SourceRootError(f"{root}: there is no such folder") from None
+    except SourceUnreachableError as error:
+        # a server that lists nothing, as many on the web, is asked again each time
+        if not (_is_http(root) and error.status in _LISTS_NOTHING):
+            error.message = f"{root} cannot be listed: {error.message}"
+            raise
+    prefix = folder.rstrip("/") + "/"
+    found = []
+    for path, info in files.items():
+        if path.startswith(prefix):
+            inside = path.removeprefix(prefix)
+            size = info.get("size")
+            found.append(
+                Part(unquote(inside) if _is_http(root) else inside, -1 if size is None else size, version_of(info))
+            )
+    return found
+
+
+def locate_in(root: str, path: str) -> str:
+    """The URL of a file of a remote folder."""
+    return f"{root}/{quote(path) if _is_http(root) else path}"
+
+
+def _walk(folder: str) -> dict[str, dict[str, Any]]:
+    """All files, folder by folder: each may be asked for again without the others."""
+    files: dict[str, dict[str, Any]] = {}
+    seen, pending = {folder.rstrip("/")}, [folder]
+    while pending:
+        place = pending.pop()
+        try:
+            entries = ask(place, list_folder)
+        except (SourceNotFoundError, SourceUnreachableError) as error:
+            is_closed = isinstance(error, SourceNotFoundError) or error.status in _LISTS_NOTHING
+            if place != folder and is_closed:  # one folder that is not shown
+                continue
+            raise
+        for entry in entries:
+            name = entry["name"].rstrip("/")
+            if entry["type"] != "directory":
+                files[entry["name"]] = entry
+            elif name not in seen and name.startswith(f"{folder.rstrip('/')}/"):
+                seen.add(name)
+                pending.append(entry["name"])
+    return files
+
+
+def _is_http(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
 
 
 def _list(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
@@ -125,7 +145,8 @@ def _list(fs: Any, folder: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _list_folder(fs: Any, folder: str) -> list[dict[str, Any]]:
+def list_folder(fs: Any, folder: str) -> list[dict[str, Any]]:
+    """The entries of a remote folder, as its filesystem tells them."""
     fs.invalidate_cache()
     found: list[dict[str, Any]] = fs.ls(folder, detail=True)
     return found

@@ -98,7 +98,7 @@ def name_of_root(root: str) -> str:
     return _PACKED.sub("", name)
 
 
-_PACKED = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|bz2|xz|7z|rar|z01)$", re.IGNORECASE)
+_PACKED = re.compile(r"(\.tar)?\.(zip|tar|gz|tgz|bz2|xz|zst|7z|rar|z01|parquet)$", re.IGNORECASE)
 
 
 def archive_protocol(path: str) -> str | None:
@@ -164,7 +164,8 @@ def parse_roots(dataset_paths: Any, origin: str = "dataset_paths") -> Roots:
     if not text.strip():
         raise SourceRootError(f"{origin} is empty")
     path = _absolute(text, Path.cwd(), origin)
-    if "://" in path or os.path.isdir(path) or (archive_protocol(path) and os.path.isfile(path)):
+    is_packed = archive_protocol(path) or path.endswith(".parquet")
+    if "://" in path or os.path.isdir(path) or (is_packed and os.path.isfile(path)):
         name = name_of_root(path)
         # a root that bears the name of one corpus is that one's
         return Roots(folders=((name, path),), origin=origin) if find_corpus(name) else Roots(parent=path, origin=origin)

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, runtime_checkable
+from urllib.parse import unquote
 
 from filelock import FileLock
 
-from ..errors import HiveError, SourceRootError, describe
+from ..errors import HiveError, SourceError, SourceNotFoundError, SourceRootError, SourceUnreachableError, describe
 from ..utils.files import cache_folder
 from .archives import ARCHIVE_SUFFIXES, TarStorage, ZipStorage, explain_archive
+from .corpora import Corpus
 from .folders import FolderStorage
 from .index import Extent, Index, Scan, write_index
+from .parquet import SUFFIX as PARQUET_SUFFIX
+from .parquet import ParquetStorage, holds_audio, is_parquet
 from .ranges import RangeFile
-from .remote import RemoteStorage
+from .remote import RemoteStorage, list_folder
 from .roots import archive_protocol
+from .servers import ask
 
 #: Called with the number of files seen so far.
 Progress = Callable[[int], None]
+#: How deep in a folder parquet is sought, and how many entries of each are looked at.
+_DEPTH, _ENTRIES = 4, 1000
+#: Files that a repository has above its parquet.
+_BESIDE_PARQUET = (".md", ".txt", ".json", ".yaml", ".csv", ".py", "LICENSE")
 
 
 class Storage(Protocol):
@@ -57,8 +67,25 @@ class Storage(Protocol):
         ...
 
 
-def open_storage(root: str) -> Storage:
-    """The storage at a root: an existing folder or archive, or any fsspec URL.
+@runtime_checkable
+class SequentialStorage(Protocol):
+    """A root of which some files can be had only together with many others, so that they are slow to read at random."""
+
+    def is_sequential(self, extent: Extent | None) -> bool:
+        """Whether a file is one of them."""
+        ...
+
+    def read_in_order(self, wanted: Mapping[str, Extent | None]) -> Iterator[tuple[str, bytes | SourceError]]:
+        """Those that are wanted, by their paths relative to the root, each once, in the order that is quick."""
+        ...
+
+
+def open_storage(root: str, corpus: Corpus | None = None) -> Storage:
+    """The storage at a root: an existing folder or archive, a file or folder of parquet, or any fsspec URL.
+
+    Args:
+        root: the root.
+        corpus: which is in it.
 
     Raises:
         SourceRootError: there is nothing of that kind, or no permission.
@@ -74,10 +101,12 @@ def open_storage(root: str) -> Storage:
         return ZipStorage(root, archive, inside)
     if protocol == "tar":
         return TarStorage(root, archive, inside)
+    if root.partition("?")[0].endswith(PARQUET_SUFFIX) and (protocol is not None or os.path.isfile(root)):
+        return ParquetStorage(root, corpus)
     if protocol is not None:
-        return RemoteStorage(root)
+        return ParquetStorage(root, corpus) if _find_parquet(root, _list_remote) else RemoteStorage(root)
     if os.path.isdir(root):
-        return FolderStorage(root)
+        return ParquetStorage(root, corpus) if _find_parquet(root, _list_local) else FolderStorage(root)
     problem = "there is no such folder or archive" if not os.path.lexists(root) else explain_archive(root)
     raise SourceRootError(f"{root}: {problem}")
 
@@ -97,6 +126,50 @@ def _split_url(root: str) -> tuple[str | None, str, str]:
     if packed and ("://" in root or os.path.isfile(root)):
         return packed, "", root
     return (protocol if separated else None), "", ""
+
+
+def _find_parquet(root: str, list_folder: Callable[[str], tuple[list[str], list[str]]]) -> bool:
+    """Whether a folder holds parquet with audio in it, by what is in it and in the first of its folders."""
+    place = root.rstrip("/")
+    for _ in range(_DEPTH):
+        folders, files = list_folder(place)
+        if is_parquet(files):
+            return any(holds_audio(f"{place}/{name}") for name in files if name.endswith(PARQUET_SUFFIX))
+        if files and not all(name.startswith(".") or name.endswith(_BESIDE_PARQUET) for name in files):
+            return False
+        # of a repository, "data" goes before what else there may be
+        folders = [name for name in folders if not name.startswith(".")]
+        if not folders:
+            return False
+        place += f"/{'data' if 'data' in folders else min(folders)}"
+    return False
+
+
+def _list_local(folder: str) -> tuple[list[str], list[str]]:
+    """Folders and files of a folder, of many only the first: enough to tell what it is."""
+    folders: list[str] = []
+    files: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in itertools.islice(entries, _ENTRIES):
+                (folders if entry.is_dir() else files).append(entry.name)
+    except OSError:
+        pass
+    return folders, files
+
+
+def _list_remote(folder: str) -> tuple[list[str], list[str]]:
+    try:
+        entries = ask(folder, list_folder)
+    except (SourceNotFoundError, SourceUnreachableError):  # which is told when it is listed
+        return [], []
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for entry in entries:
+        name = entry["name"].rstrip("/")
+        if name.startswith(folder.partition("://")[0]) and not name.startswith(folder):
+            continue  # of a page of links, those that lead elsewhere
+        names[entry["type"] == "directory"].append(unquote(name.rpartition("/")[2]))
+    return names[True], names[False]
 
 
 def load_index(storage: Storage, progress: Progress = lambda files: None, rescan: bool = False) -> Index:

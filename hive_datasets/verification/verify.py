@@ -232,7 +232,7 @@ class _Run:
                 self.seen[located.position] = seen
             else:
                 pending.append((located, key, wanted))
-        return pending
+        return sorted(pending, key=lambda item: (id(item[0].opened), item[0].source.place))
 
     def _check(self, item: tuple[_Located, int | None, npt.NDArray[np.float64] | None]) -> tuple[_Located, Seen, bool]:
         located, key, crops = item

@@ -107,7 +107,7 @@ def test_one_file_that_fails_is_unreachable_and_is_not_remembered(server, shared
         assert dict(zip(result.needs.paths, result.statuses, strict=True))[path] == "unreachable"
         assert "missing" not in result.statuses
     server.fault = None
-    assert verify_sources(shared / "mini" / "hub", server.url, check="header").is_clean
+    assert verify_sources(shared / "mini" / "hub", server.url, check="header").usable.all()
 
 
 def test_what_passes_is_tried_again(server, shared, corpora):

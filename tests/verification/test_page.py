@@ -104,7 +104,7 @@ def test_a_million_findings_are_cut(result, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "MAX_FINDINGS", 5)
     write_page(result, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
-    assert "The first 5 of 12; a report file has all." in text
+    assert "The first 5 of 18; a report file has all." in text
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1]
     assert json.loads(data) == [list(finding) for finding in result.findings()][:5]
 
