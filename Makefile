@@ -28,12 +28,12 @@ bench: .venv/dev.installed
 clean:
 	rm -rf .venv demo build *.egg-info
 
-# Tests look at pages in Chromium, and torchcodec decodes with the libraries of ffmpeg. Without them, and without the means
-# to install them, those tests are skipped.
+# Tests look at pages in Chromium, torchcodec decodes with the libraries of ffmpeg, and zip makes archives in parts. Without
+# them, and without the means to install them, those tests are skipped.
 system:
-	@{ command -v chromium || command -v google-chrome; } >/dev/null && command -v ffmpeg >/dev/null || \
-	{ apt-get -qq update && apt-get -qq install -y chromium ffmpeg >/dev/null; } || \
-	echo 'Chromium or ffmpeg is not installed: the tests that need them are skipped'
+	@{ command -v chromium || command -v google-chrome; } >/dev/null && command -v ffmpeg >/dev/null && command -v zip >/dev/null || \
+	{ apt-get -qq update && apt-get -qq install -y chromium ffmpeg zip >/dev/null; } || \
+	echo 'Chromium, ffmpeg or zip is not installed: the tests that need them are skipped'
 
 .venv/demo.installed: setup.cfg
 	$(PYTHON) -m venv .venv
@@ -43,7 +43,7 @@ system:
 # torch is pinned: an open range would take a build with several GB of CUDA libraries
 .venv/dev.installed: setup.cfg
 	$(PYTHON) -m venv .venv
-	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,browse,dev,evaluate,fast,http,openai,plot,s3,sherpa,torch,train,transformers]'
+	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,browse,dev,evaluate,fast,fetch,http,openai,plot,s3,sherpa,torch,train,transformers,video]'
 	touch $@
 
 .venv/datasets-%/installed: setup.cfg

@@ -155,7 +155,7 @@ def prepare_sources(
     run = _Run(
         target=Target(Path(folder).expanduser(), sampling_rate, sample_type),
         tables=functools.partial(as_subset(mixtures).tables, Mixer(given, sampling_rate, prepared=False)),
-        catalogue=Catalogue(find_roots(given)),
+        catalogue=Catalogue(find_roots(given), or_sequential=True),
         num_workers=num_workers or os.cpu_count() or 1,
         shard_bytes=shard_bytes,
         progress=progress,

@@ -42,12 +42,10 @@ _MAX_NAME_BYTES = 1 << 10
 _IS_UTF8 = 0x800
 #: Those of which no more is unpacked at once than is asked for: a bomb that lies about its size stays small.
 _READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_IN_ONE_PASS = "cannot be read at random: `hive-datasets prepare` goes through it once; or unpack it"
 _HINTS = {
-    ".gz": "a compressed tar cannot be read at random: unpack it, or decompress it once (gunzip) to a .tar",
-    ".tgz": "a compressed tar cannot be read at random: unpack it, or decompress it once (gunzip) to a .tar",
-    ".bz2": "a compressed tar cannot be read at random: unpack it, or decompress it once (bunzip2) to a .tar",
-    ".xz": "a compressed tar cannot be read at random: unpack it, or decompress it once (unxz) to a .tar",
-    ".7z": "unpack it (7z x), or pack it again as a .zip without compression",
+    **dict.fromkeys([".gz", ".tgz", ".bz2", ".xz", ".zst", ".tzst"], f"a compressed tar {_IN_ONE_PASS}"),
+    ".7z": f"a 7z {_IN_ONE_PASS}",
     ".rar": "unpack it, or pack it again as a .zip without compression",
     ".z01": "it is a part of a split zip: make the .zip beside it the root, of which all parts are read in place",
 }

@@ -21,14 +21,17 @@ from ..errors import (
     VariantSourceWarning,
 )
 from .archives import is_archive_name
+from .contents import Content
 from .corpora import Corpus, find_corpus
 from .folders import FolderStorage
 from .index import Extent, Index
+from .packed import PackedStorage
 from .ranges import RangeFile
 from .remote import RemoteStorage
 from .roots import Roots, find_roots, name_of_root
 from .storage import SequentialStorage, Storage, is_archive, load_index, open_storage
-from .variants import RULES, choose, holds_unreadable_audio
+from .variants import RULES, choose, cut_of, is_lossy, is_video
+from .video import extract_audio
 
 #: A root that lacks a file is looked into again, if that was last done longer ago than this many seconds.
 RECHECK_SECONDS = 10.0
@@ -46,7 +49,7 @@ class LocatedSource:
         rules: the rules of `variants` by which it was found; none if it is where the metadata says.
         others: what else would fit, if less well.
         inside: its path relative to the root.
-        content: its bytes, where they came with those of others.
+        content: what it holds, where that came together with others.
     """
 
     path: str
@@ -56,12 +59,17 @@ class LocatedSource:
     inside: str
     _storage: Storage
     _extent: Extent | None
-    content: bytes | None = None
+    content: Content | None = None
 
     @property
     def place(self) -> int:
         """Where in its root it lies: those beside each other are quick to read one after the other."""
         return self._extent.offset if self._extent else 0
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether it is of a codec that keeps no samples, and what the metadata names is not; by their names."""
+        return is_lossy(self.inside) and not is_lossy(self.path) and "cut" not in self.rules
 
     @property
     def is_sequential(self) -> bool:
@@ -74,9 +82,11 @@ class LocatedSource:
         Raises:
             SourceError: the file cannot be had.
         """
-        if self.content is not None:
-            return io.BytesIO(self.content)
-        return self._storage.open(self.inside, self._extent)
+        content = self.content
+        opened = self._storage.open(self.inside, self._extent) if content is None else io.BytesIO(content.data)
+        if not is_video(self.inside if content is None else content.name):
+            return opened
+        return extract_audio(opened, cut_of(self.path) if "cut" in self.rules else None)
 
     def identity(self) -> tuple[int, int] | None:
         """Size in bytes, and a number that changes when the contents do; None where nothing tells.
@@ -102,14 +112,17 @@ def read_in_order(sources: Iterable[LocatedSource]) -> Iterator[LocatedSource | 
         extents = {inside: each[0]._extent for inside, each in wanted.items()}
         for inside, content in storage.read_in_order(extents):
             for source in wanted[inside]:
-                yield (source, content) if isinstance(content, SourceError) else replace(source, content=content)
+                if isinstance(content, SourceError):
+                    yield source, content
+                else:
+                    yield replace(source, content=content, rules=content.rules or source.rules)
 
 
 class OpenRoot:
     """One root and its index, which is loaded when it is first needed."""
 
-    def __init__(self, root: str, corpus: Corpus | None = None) -> None:
-        self.storage = open_storage(root, corpus)
+    def __init__(self, root: str, corpus: Corpus | None = None, or_sequential: bool = False) -> None:
+        self.storage = open_storage(root, corpus, or_sequential)
         self._index: Index | None = None
         #: When the index was last compared with the root, and how long that took, in seconds.
         self._checked = self._duration = 0.0
@@ -151,6 +164,7 @@ class Catalogue:
 
     Args:
         roots: the configuration.
+        or_sequential: whether a root may be one that can only be read in one pass, by `read_in_order`.
 
     Example:
         >>> import hive_datasets
@@ -161,8 +175,9 @@ class Catalogue:
         hive_datasets.errors.SourceNotFoundError: there is no such file, nor a known variant of it
     """
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, or_sequential: bool = False) -> None:
         self.roots = roots
+        self._or_sequential = or_sequential
         self._opened: dict[str, OpenRoot] = {}
         #: When a root could last not be opened or listed, and why: a dead server must not be asked for every path.
         self._failed: dict[str, tuple[float, SourceRootError | SourceUnreachableError]] = {}
@@ -191,8 +206,10 @@ class Catalogue:
 
     def look_up(self, path: str, opened: OpenRoot, rest: str) -> LocatedSource:
         """As `locate`, by the index alone."""
-        storage, index = opened.storage, self._index(opened)
-        first = path.partition("/")[0]
+        storage, first = opened.storage, path.partition("/")[0]
+        if isinstance(storage, PackedStorage):  # of which nothing is known yet
+            return LocatedSource(path, storage.locate(rest), (), (), rest, storage, None)
+        index = self._index(opened)
         for inside in storage.names(path):
             row = index.find(inside)
             if row >= 0:
@@ -224,7 +241,7 @@ class Catalogue:
         if opened is None:
             with self._failing_once(root):
                 first = path.partition("/")[0]
-                opened = OpenRoot(self._find_in_parent(root, first), find_corpus(first))
+                opened = OpenRoot(self._find_in_parent(root, first), find_corpus(first), self._or_sequential)
             self._opened[root] = opened
         return opened, rest
 
@@ -358,12 +375,8 @@ def _explain_absence(index: Index, storage: Storage, rest: str, candidates: list
     if isinstance(storage, FolderStorage) and os.path.isdir(storage.locate(rest)):
         return "it is a folder, not a file"
     message = "there is no such file, nor a known variant of it"
-    unreadable = next(filter(holds_unreadable_audio, candidates), None)
     if not len(index):
         message = f"there is no such file, nor any other in {storage.root}"
-    elif unreadable:
-        found = storage.locate(unreadable)
-        message += f"; there is {found}, which libsndfile does not read: extract its audio to WAV or FLAC"
     elif candidates:
         message += f"; {storage.locate(candidates[0])} has a similar name, but no rule of this corpus leads to it"
     if index.problems:

@@ -47,7 +47,7 @@ class FolderStorage:
                         elif kind == "file":
                             scan.add(folder, entry.name)
                             if is_archive_name(entry.name):
-                                scan.add_problem(f"{entry.path} is an archive: unpack it, or make it the root")
+                                scan.add_problem(f"{entry.path} is an archive: make it the root, or unpack it")
                         elif kind == "broken link":  # whose target may come without a change of the folder
                             scan.fingerprint[-1][1] = None
                             scan.add_problem(f"{entry.path} is a link that leads nowhere")

@@ -27,7 +27,7 @@ from ..utils.files import written_aside
 from .variants import loose_key, loose_keys
 
 #: Of the file; another number for every change of it, so that no file of another layout is read.
-LAYOUT = "2"
+LAYOUT = "3"
 #: Problems of a scan that are kept; there may be millions.
 _MAX_PROBLEMS = 1000
 #: Columns of files that are ranges of bytes of something else, or lie where asking for a size takes a request.

@@ -32,6 +32,7 @@ from ..errors import (
     describe,
 )
 from ..utils.threads import map_in_threads
+from .contents import Content
 from .corpora import Corpus, ParquetRule
 from .index import Extent, Index, Scan
 from .parquet_pages import Chunk, PageError, Place, find_places, find_value, read_chunks
@@ -143,7 +144,7 @@ class ParquetStorage:
         """See `SequentialStorage`."""
         return extent is not None and extent.method % _KINDS == _GROUP
 
-    def read_in_order(self, wanted: Mapping[str, Extent | None]) -> Iterator[tuple[str, bytes | SourceError]]:
+    def read_in_order(self, wanted: Mapping[str, Extent | None]) -> Iterator[tuple[str, Content | SourceError]]:
         """See `SequentialStorage`; row groups that have nothing of it are not read."""
         extents = sorted((extent.offset, path, extent) for path, extent in wanted.items() if extent is not None)
         for _, group in itertools.groupby(extents, key=lambda each: each[0]):
@@ -152,7 +153,7 @@ class ParquetStorage:
                 try:
                     if values is None:
                         values = self._read_group(*self._find_chunk(extent), keep=False)
-                    yield path, _pick(values, extent.method // _KINDS)
+                    yield path, Content(path, _pick(values, extent.method // _KINDS))
                 except SourceError as error:
                     yield path, error
 

@@ -15,15 +15,18 @@ from filelock import FileLock
 from ..errors import HiveError, SourceError, SourceNotFoundError, SourceRootError, SourceUnreachableError, describe
 from ..utils.files import cache_folder
 from .archives import ARCHIVE_SUFFIXES, TarStorage, ZipStorage, explain_archive
+from .contents import Content
 from .corpora import Corpus
 from .folders import FolderStorage
 from .index import Extent, Index, Scan, write_index
+from .packed import PackedStorage, is_packed
 from .parquet import SUFFIX as PARQUET_SUFFIX
 from .parquet import ParquetStorage, holds_audio, is_parquet
 from .ranges import RangeFile
 from .remote import RemoteStorage, list_folder
 from .roots import archive_protocol
 from .servers import ask
+from .variants import is_audio
 
 #: Called with the number of files seen so far.
 Progress = Callable[[int], None]
@@ -75,17 +78,18 @@ class SequentialStorage(Protocol):
         """Whether a file is one of them."""
         ...
 
-    def read_in_order(self, wanted: Mapping[str, Extent | None]) -> Iterator[tuple[str, bytes | SourceError]]:
+    def read_in_order(self, wanted: Mapping[str, Extent | None]) -> Iterator[tuple[str, Content | SourceError]]:
         """Those that are wanted, by their paths relative to the root, each once, in the order that is quick."""
         ...
 
 
-def open_storage(root: str, corpus: Corpus | None = None) -> Storage:
+def open_storage(root: str, corpus: Corpus | None = None, or_sequential: bool = False) -> Storage:
     """The storage at a root: an existing folder or archive, a file or folder of parquet, or any fsspec URL.
 
     Args:
         root: the root.
         corpus: which is in it.
+        or_sequential: whether it may be one that can only be read in one pass.
 
     Raises:
         SourceRootError: there is nothing of that kind, or no permission.
@@ -97,6 +101,8 @@ def open_storage(root: str, corpus: Corpus | None = None) -> Storage:
         'FolderStorage'
     """
     protocol, inside, archive = _split_url(root)
+    if or_sequential and _is_packed(root):
+        return PackedStorage(root, corpus)
     if protocol == "zip":
         return ZipStorage(root, archive, inside)
     if protocol == "tar":
@@ -126,6 +132,15 @@ def _split_url(root: str) -> tuple[str | None, str, str]:
     if packed and ("://" in root or os.path.isfile(root)):
         return packed, "", root
     return (protocol if separated else None), "", ""
+
+
+def _is_packed(root: str) -> bool:
+    """Whether it is, or holds nothing but, what can only be read in one pass."""
+    if not os.path.isdir(root):
+        return is_packed(root) and ("://" in root or os.path.isfile(root))
+    folders, files = _list_local(root)
+    is_flat = not any(not name.startswith(".") for name in folders)
+    return is_flat and any(map(is_packed, files)) and not any(map(is_audio, files))
 
 
 def _find_parquet(root: str, list_folder: Callable[[str], tuple[list[str], list[str]]]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,7 +26,11 @@ RULES = {
     "spaces": "with other spaces",
     "unicode": "in another Unicode form",
     "youtube_prefix": "with a Y before the YouTube id",
+    "id_prefix": "with id_ before the YouTube id",
+    "times": "with other times behind the YouTube id, or the same in other words",
     "extension": "with another extension",
+    "video": "as video, or as audio that PyAV reads",
+    "cut": "as all of the clip that they are cut from",
 }
 #: What is known of a corpus that has no entry in the registry.
 DEFAULT_RULES = ("root_too_deep", "root_too_shallow")
@@ -33,7 +38,15 @@ DEFAULT_RULES = ("root_too_deep", "root_too_shallow")
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"}
 )
-_UNREADABLE_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".m4a", ".aac", ".wma", ".mov", ".avi"})
+#: Of files whose audio PyAV reads.
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".m4a", ".aac", ".wma", ".mov", ".avi"})
+_LOSSY_SUFFIXES = (VIDEO_SUFFIXES - {".mp4", ".mkv", ".mov", ".avi"}) | {".mp3", ".ogg", ".oga", ".opus"}
+#: A YouTube id, which may hold and begin with - and _, and what tools put around it: always by its 11 characters.
+_YOUTUBE = re.compile(
+    r"(?P<prefix>id_|Y)?(?P<id>[A-Za-z0-9_-]{11})(?:_(?P<start>\d+(?:\.\d+)?)(?:[-_](?P<end>\d+(?:\.\d+)?))?)?"
+)
+#: Times in names are seconds or milliseconds; a clip of VGGSound, of which the metadata tells only the start, has 10 s.
+_UNITS, _CLIP_SECONDS = (1.0, 1000.0), 10.0
 
 _WEIGHTS = {rule: 1 << position for position, rule in enumerate(RULES)}
 _FOLDS: dict[str, Callable[[str], str]] = {
@@ -72,7 +85,7 @@ def choose(wanted: str, candidates: Iterable[str], root: str, corpus: Corpus | N
         Choice(candidates=('1-5-A-0.wav',), rules=('root_too_deep',), others=())
     """
     ranked = []
-    suffixes = {*AUDIO_SUFFIXES, _suffix(wanted)}
+    suffixes = {*AUDIO_SUFFIXES, *VIDEO_SUFFIXES, _suffix(wanted)}
     for candidate in candidates:
         rules = explain(wanted, candidate, root, corpus) if _suffix(candidate) in suffixes else None
         if rules is not None:
@@ -124,13 +137,36 @@ def loose_key(name: str) -> str:
     """A file's name without what the rules let differ."""
     stem = os.path.splitext(name)[0]
     if stem.isascii():  # as nearly all are
-        return stem.casefold().strip() if " " not in stem else " ".join(stem.casefold().split())
+        stem = stem.strip() if " " not in stem else " ".join(stem.split())
+        youtube = _YOUTUBE.fullmatch(stem)
+        return (youtube["id"] if youtube else stem).casefold()
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold()).split())
 
 
-def holds_unreadable_audio(name: str) -> bool:
-    """Whether a file holds the audio of a clip, by its name, in a way that libsndfile does not read."""
-    return _suffix(name) in _UNREADABLE_SUFFIXES
+def is_audio(name: str) -> bool:
+    """Whether libsndfile reads a file, by its name."""
+    return _suffix(name) in AUDIO_SUFFIXES
+
+
+def is_lossy(name: str) -> bool:
+    """Whether a file keeps no samples, by its name; that is not said of video, as which VGGSound is published."""
+    return _suffix(name) in _LOSSY_SUFFIXES
+
+
+def is_video(name: str) -> bool:
+    """Whether PyAV reads the audio of a file, by its name."""
+    return _suffix(name) in VIDEO_SUFFIXES
+
+
+def cut_of(path: str) -> tuple[float, float] | None:
+    """From which second to which of its clip a file is, by its name; None if that does not tell.
+
+    Example:
+        >>> cut_of("AVE_Dataset/AVE_Dataset/AVE_truncate/2iwPgYGH_Ew_0_10.wav")
+        (0.0, 10.0)
+    """
+    youtube = _YOUTUBE.fullmatch(os.path.splitext(path.rpartition("/")[2])[0])
+    return (float(youtube["start"]), float(youtube["end"])) if youtube and youtube["end"] else None
 
 
 def _suffix(name: str) -> str:
@@ -139,12 +175,38 @@ def _suffix(name: str) -> str:
 
 def _explain_name(wanted: str, name: str) -> set[str] | None:
     (wanted_stem, wanted_suffix), (stem, suffix) = os.path.splitext(wanted), os.path.splitext(name)
-    rules = {"extension"} if suffix != wanted_suffix else set()
+    rules = {"video" if is_video(name) else "extension"} if suffix != wanted_suffix else set()
     folds = _explain_text(wanted_stem, stem)
     if folds is None and stem.startswith("Y"):
-        rules.add("youtube_prefix")
         folds = _explain_text(wanted_stem, stem[1:])
+        rules |= {"youtube_prefix"} if folds is not None else set()
+    if folds is None:
+        folds = _explain_youtube(wanted_stem, stem, is_video(name))
     return None if folds is None else rules | folds
+
+
+def _explain_youtube(wanted: str, stem: str, is_video: bool) -> set[str] | None:
+    """The rules by which two names are of the same seconds of the same video of YouTube; None if they are not.
+
+    Example:
+        >>> sorted(_explain_youtube("-_bcdefghi_", "id_-_bcdefghi__30.000-40.000", False))
+        ['id_prefix', 'times']
+        >>> _explain_youtube("-_bcdefghi__000010", "-_bcdefghi__20000_30000", False)
+    """
+    ours, theirs = _YOUTUBE.fullmatch(wanted), _YOUTUBE.fullmatch(stem)
+    if ours is None or theirs is None or ours["id"] != theirs["id"] or ours["prefix"]:
+        return None
+    rules = {{"id_": "id_prefix", "Y": "youtube_prefix"}[theirs["prefix"]]} if theirs["prefix"] else set()
+    if ours["start"] is None:
+        return rules | {"times"} if theirs["start"] else rules
+    start = float(ours["start"])
+    end = float(ours["end"]) if ours["end"] else start + _CLIP_SECONDS
+    if theirs["start"] is None:
+        return rules | {"cut"} if ours["end"] and is_video else None
+    for unit in _UNITS:
+        if float(theirs["start"]) == start * unit and (theirs["end"] is None or float(theirs["end"]) == end * unit):
+            return rules | ({"times"} if ours.group("start", "end") != theirs.group("start", "end") else set())
+    return None
 
 
 def _explain_text(wanted: str, text: str) -> set[str] | None:

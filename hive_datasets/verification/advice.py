@@ -31,7 +31,8 @@ _ADVICE = {
     "ambiguous": ("ambiguous", "Several files fit each: remove or rename all but one.", False),
     "silent": ("silent where they are needed", "Fetch them again, or do without them (available_only=True).", True),
     "non_finite": ("NaN where they are needed", "Fetch them again, or do without them (available_only=True).", True),
-    "other_rate": ("at another rate", "They can be mixed, but with another bandwidth than the authors'.", True),
+    "other_rate": ("at another rate", "They can be mixed, but the samples are not the authors'.", True),
+    "other_length": ("longer than the authors'", "They can be mixed, but may be other seconds of the clip.", True),
 }
 
 
@@ -101,6 +102,9 @@ def _advise_on(
             "Point the root at the corpus itself." if mended else "Nothing needs to be done: they are used as they are."
         )
         problem = f"{len(variants):,} of {summary.needed:,} files are found by a known variant of their paths: {named}"
+        lossy = sum(source.is_lossy for source in variants)
+        if lossy:
+            problem += f"; {lossy:,} of them are of a lossy codec, so that their samples are not the authors'"
         yield NextStep(name, problem, advice, _configure(name, mended) if mended else None)
 
 

@@ -28,11 +28,12 @@ STATUSES = {
     "silent": "wrong",
     "non_finite": "wrong",
     "other_rate": "wrong",
+    "other_length": "wrong",
 }
 #: Those of files that serve the mixtures whose crops are not concerned.
 PARTLY_BAD = frozenset({"too_short", "truncated", "silent", "non_finite"})
 #: Those with which a mixture can be rendered as its recipe says (or nearly so: with another bandwidth).
-USABLE = frozenset({"found", "variant", "other_rate"})
+USABLE = frozenset({"found", "variant", "other_rate", "other_length"})
 
 
 class Finding(NamedTuple):

@@ -20,6 +20,7 @@ from ..errors import (
     SourceRootError,
     SourceUnreachableError,
 )
+from ..mixing.planning import END_TOLERANCE
 from ..recipe.metadata_files import read_metadata
 from ..sources import Roots, find_corpus, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource, OpenRoot, describe_rules
@@ -32,6 +33,13 @@ from .memory import Memory, Seen
 from .needs import Needs, collect_needs, corpus_of
 from .result import PARTLY_BAD, USABLE, Verification
 
+#: The rate in Hz of Hive's mixtures.
+HIVE_RATE = 44100
+#: Rules by which copies are found that tools have made, from the source and with cuts and codecs of their own.
+_MADE_RULES = frozenset({"id_prefix", "times", "extension", "video", "youtube_prefix"})
+_CUT_RULES = frozenset({"id_prefix", "times", "video"})
+#: Between the ends of chunks, but for the last of a file; and what is no such end for rounding.
+_CHUNK_STEP_SECONDS, _LEAST_SECONDS = 5.0, 1e-3
 #: Results that are kept at once; what is lost if the process is killed.
 _KEPT_RESULTS = 1024
 
@@ -246,13 +254,10 @@ class _Run:
         """Turn what was seen into statuses."""
         for located in self.found:
             facts = self.seen[located.position].facts
-            corpus = find_corpus(corpus_of(located.source.path))
-            native = corpus.sampling_rate if corpus else None
             position, location = located.position, located.source.location
             if facts.status != "ok":
                 self.statuses[position] = self._note(position, facts.status, location, facts.detail)
-            elif native is not None and facts.sampling_rate != native:
-                detail = f"{facts.sampling_rate} Hz, where the corpus has {native} Hz"
+            elif detail := explain_rate(located.source, facts.sampling_rate):
                 self.statuses[position] = self._note(position, "other_rate", location, detail)
         self.bad_uses = find_bad_uses(self.needs, self.seen)
         ends, crops = self.needs.spans[:, 1], self.needs.crop_of_use
@@ -269,6 +274,22 @@ class _Run:
                 end = int(ends[bad].max() * facts.sampling_rate)
                 detail = f"it has {facts.frames} frames, and a chunk ends at frame {end}"
             self.statuses[position] = self._note(position, status, sources[position].location, detail)
+        self._judge_lengths()
+
+    def _judge_lengths(self) -> None:
+        """Of copies that were cut otherwise, or are video, tell those that are longer than the authors' files."""
+        others = [located for located in self.found if not _CUT_RULES.isdisjoint(located.source.rules)]
+        files = {located.position: located for located in others}
+        for position, uses in self.needs.uses_of(files):
+            facts, end = self.seen[position].facts, float(self.needs.spans[uses, 1].max())
+            # chunks end at multiples of 5 s, but for the last of a file, which ends where that does
+            is_end = end % _CHUNK_STEP_SECONDS >= _LEAST_SECONDS
+            surplus = facts.frames - int(end * facts.sampling_rate)
+            if facts.status == "ok" and self.statuses[position] in USABLE and is_end and surplus > END_TOLERANCE:
+                detail = (
+                    f"it has {facts.frames} frames, {surplus} more than the authors' file: another cut or codec"
+                )
+                self.statuses[position] = self._note(position, "other_length", files[position].source.location, detail)
 
     def finish(self) -> Verification:
         """Count what can be used."""
@@ -296,6 +317,24 @@ class _Run:
         sources = {located.position: located.source for located in self.found}
         result.next_steps = advise(result, self.catalogue, self.broken, self.unreachable, sources)
         return result
+
+
+def explain_rate(source: LocatedSource, sampling_rate: int) -> str:
+    """What a file's rate in Hz means for the mixtures, in words; nothing if it is its corpus' own.
+
+    Where a corpus has files of several rates, only those of copies that a tool has made are judged.
+    """
+    corpus = find_corpus(corpus_of(source.path))
+    native = corpus.sampling_rate if corpus else None
+    if sampling_rate == native or (native is None and _MADE_RULES.isdisjoint(source.rules)):
+        return ""
+    theirs = min(native or HIVE_RATE, HIVE_RATE) // 2
+    ours = sampling_rate // 2
+    if native is None and ours >= theirs:
+        return ""
+    where = f", where the corpus has {native} Hz" if native else ""
+    means = f"nothing above {ours:,} Hz, and the authors' up to {theirs:,}" if ours < theirs else "resampled once more"
+    return f"{sampling_rate} Hz{where}: {means}"
 
 
 def identify(source: LocatedSource) -> tuple[int, int] | None:

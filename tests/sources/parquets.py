@@ -28,7 +28,7 @@ def write(file, names, contents, layout, column="file", audio="audio", paths=Tru
 
 
 def write_corpus(folder, to, layout):
-    """A corpus as a root of parquet: AudioSet, ESC-50 and VoiceBank as the Hub has them, others by the path of the audio."""
+    """A corpus as a root of parquet: AudioSet, ESC-50 and VoiceBank as the Hub has them, others by audio.path."""
     files = sorted(file for file in folder.rglob("*.*") if file.is_file())
     contents = [file.read_bytes() for file in files]
     if folder.name == "AudioSet":

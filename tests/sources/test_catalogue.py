@@ -160,10 +160,7 @@ def test_two_files_that_fit_by_the_same_rules(tmp_path, mini):
 def test_what_is_found_instead_is_told(tmp_path):
     folder = tmp_path / "vggsound" / "video"
     folder.mkdir(parents=True)
-    (folder / "a_000001.mp4").touch()
-    with pytest.raises(SourceNotFoundError, match=r"a_000001.mp4, which libsndfile does not read: extract its audio"):
-        locate(tmp_path, "vggsound/wav/a_000001.wav")
-    (folder / "a_000001.mp4").rename(folder / "A_000001.wav")
+    (folder / "A_000001.wav").touch()
     with pytest.raises(SourceNotFoundError, match=r"A_000001.wav has a similar name, but no rule"):
         locate(tmp_path, "vggsound/wav/a_000001.wav")
 

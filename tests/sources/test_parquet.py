@@ -88,7 +88,7 @@ def test_every_layout_gives_every_clip(clips, layout, limit, tmp_path, monkeypat
     assert set(index.paths()) == {f"{name}.wav" for name in names}
     extents = {path: index.extent(index.find(path)) for path in index.paths()}
     wanted = {path: extent for path, extent in extents.items() if storage.is_sequential(extent)}
-    in_order = dict(storage.read_in_order(wanted))
+    in_order = {path: content.data for path, content in storage.read_in_order(wanted)}
     for name, data in zip(names, contents, strict=True):
         path = f"{name}.wav"
         with warnings.catch_warnings():

@@ -36,6 +36,28 @@ AUDIOSET = "audioset_data/audio/unbal_train"
         ("SoundBible", "x/SoundBible_flac/1001.flac", "/d", "FreeSound_flac/1001.flac", None),
         ("FSD50K", "FSD50K.dev_audio/1.wav", "/d", "FSD50K.dev_audio/2.wav", None),
         ("ESC50", "audio/a.wav", "/d", "audio/ a.wav", None),  # no rule of this corpus
+        # as popular tools leave clips of YouTube, whose ids hold - and _, and may begin with them
+        ("AudioSet", f"{AUDIOSET}/-_c-EF_hi__.flac", "/d", "id_-_c-EF_hi__.m4a", ("folders", "id_prefix", "video")),
+        (
+            "AudioSet",
+            f"{AUDIOSET}/-_c-EF_hi__.flac",
+            "/d",
+            "Bark/-_c-EF_hi___30-40.ogg",
+            ("folders", "times", "extension"),
+        ),
+        ("AudioSet", f"{AUDIOSET}/-_c-EF_hi__.flac", "/d", f"{AUDIOSET}/-_c-EF_hi___30000_40000.flac", ("times",)),
+        ("AudioSet", f"{AUDIOSET}/-_c-EF_hi__.flac", "/d", "c/-_c-EF_hi___30.wav", ("folders", "times", "extension")),
+        ("AudioSet", f"{AUDIOSET}/-_c-EF_hi__.flac", "/d", f"{AUDIOSET}/_c-EF_hi___.flac", None),
+        ("AudioSet", f"{AUDIOSET}/id_b-EF_hi_.flac", "/d", f"{AUDIOSET}/id_b-EF_hi_.flac", ()),
+        ("VGGSound", "wav/-_c-EF_hi___000010.wav", "/d", "video/-_c-EF_hi___000010.mp4", ("folders", "video")),
+        ("VGGSound", "wav/-_c-EF_hi___000010.wav", "/d", "wav/-_c-EF_hi___10_20.wav", ("times",)),
+        ("VGGSound", "wav/-_c-EF_hi___000010.wav", "/d", "wav/-_c-EF_hi___10000_20000.wav", ("times",)),
+        ("VGGSound", "wav/-_c-EF_hi___000010.wav", "/d", "wav/-_c-EF_hi___20000_30000.wav", None),
+        ("VGGSound", "wav/-_c-EF_hi___000010.wav", "/d", "wav/-_c-EF_hi__.wav", None),  # which seconds of it?
+        ("AVE", "AVE_truncate/-_c-EF_hi___2_9.wav", "/d", "AVE_truncate/-_c-EF_hi__.mp4", ("video", "cut")),
+        ("AVE", "AVE_truncate/-_c-EF_hi___2_9.wav", "/d", "AVE_truncate/-_c-EF_hi___2_9.mp4", ("video",)),
+        ("AVE", "AVE_truncate/-_c-EF_hi___2_9.wav", "/d", "AVE_truncate/-_c-EF_hi___2_8.wav", None),
+        ("FreeSound", "x/FreeSound_flac/12345678901.flac", "/d", "id_12345678901.flac", None),  # no ids of YouTube
         (None, "x/a.wav", "/d/x", "a.wav", ("root_too_deep",)),
         (None, "x/a.wav", "/d", "y/a.wav", None),
     ],
@@ -84,3 +106,18 @@ def test_a_variant_of_any_name_is_found_and_explained(stem, suffix, space, decom
         assert rules is not None
     elif not prefixed:
         raise AssertionError((wanted, name))
+
+
+@given(
+    st.text("abYZ019-_", min_size=11, max_size=11),
+    st.sampled_from(["{}", "Y{}", "id_{}", "{}_30", "{}_30.000", "{}_30-40", "{}_30.000-40.000", "{}_30000_40000"]),
+)
+def test_an_id_of_youtube_is_found_whatever_is_around_it(youtube_id, pattern):
+    """By its 11 characters, whatever they are; and no other is taken for it."""
+    corpus = find_corpus("AudioSet")
+    name = f"{pattern.format(youtube_id)}.wav"
+    assert loose_key(name) in loose_keys(f"{youtube_id}.flac")
+    assert explain(f"x/{youtube_id}.flac", f"x/{name}", "/d", corpus) is not None
+    other = youtube_id[::-1]
+    if other != youtube_id:
+        assert explain(f"x/{other}.flac", f"x/{name}", "/d", corpus) is None

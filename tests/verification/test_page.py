@@ -59,8 +59,8 @@ def test_what_a_browser_makes_of_it(result, tmp_path, browser):
     labels = [cells(row)[:3] for _, row in rows_of(html, "labels")]
     assert labels == [[label.label, str(label.usable), str(label.total)] for label in result.labels]
     findings = re.search(r'<tbody id="findings">(.*?)</tbody>', html, re.DOTALL)[1]
-    assert findings.count("<tr>") == 12
-    assert "12 of 12 findings" in html
+    assert findings.count("<tr>") == 18
+    assert "18 of 18 findings" in html
     assert "github.com/karolpiczak/ESC-50" in html
     assert "http" not in re.sub(r'<a href="https://[^"]*">https://[^<]*</a>', "", html)  # nothing is fetched
 
@@ -68,8 +68,8 @@ def test_what_a_browser_makes_of_it(result, tmp_path, browser):
 def test_searching(result, tmp_path, browser):
     write_page(result, tmp_path / "page.html")
     html = browser("--dump-dom", f"file://{tmp_path}/page.html#esc%2050%20unreadable")
-    assert "1 of 12 findings" in html
-    assert "0 of 12 findings" in browser("--dump-dom", f"file://{tmp_path}/page.html#50%")  # no valid escape
+    assert "1 of 18 findings" in html
+    assert "0 of 18 findings" in browser("--dump-dom", f"file://{tmp_path}/page.html#50%")  # no valid escape
     html = browser("--dump-dom", f"file://{tmp_path}/page.html#helicopter")
     shown = [cells(row)[0] for hidden, row in rows_of(html, "labels") if not hidden]
     assert shown == ["Helicopter"]

@@ -21,6 +21,7 @@ from hive_datasets import (
     verify_sources,
 )
 from hive_datasets.recipe.tables import hub_from_table, table_from_recipes
+from hive_datasets.sources.video import extract_audio
 from hive_datasets.verification import verify
 from hive_datasets.verification.checks import LEVELS, Facts
 from hive_datasets.verification.memory import Memory, Seen, memory_file
@@ -28,6 +29,7 @@ from hive_datasets.verification.result import PARTLY_BAD, STATUSES
 from tests.copies import own
 from tests.damage import at_other_rates, rewrite
 from tests.file_server import FileServer
+from tests.sources.videos import write_video
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_every_kind_of_damage_is_told_apart(metadata, damaged, mini):
     found = statuses(result)
     assert {path: found[path] for path in expected} == expected
     assert {status for path, status in found.items() if path not in expected} == {"found"}
-    assert set(expected.values()) == set(STATUSES) - {"found", "unreachable"}
+    assert set(expected.values()) == set(STATUSES) - {"found", "unreachable", "other_length"}
     # a finding each, with the mixtures that it affects
     findings = {finding.path: finding for finding in result.findings()}
     assert set(findings) == set(expected)
@@ -446,3 +448,32 @@ def test_names_that_are_no_unicode_can_be_remembered(tmp_path):
     memory.keep([seen._replace(version=3, crops=None, faults=())])  # it has changed, and was not decoded again
     assert list(memory) == [seen._replace(version=3, crops=None, faults=())]
     memory.close()
+
+
+def test_copies_of_other_tools_at_another_rate_and_of_another_codec(tmp_path, write_mixture):
+    """They can be mixed, and it is said in figures what that means."""
+    roots = tmp_path / "roots"
+    path = "AudioSet/audioset_data/audio/unbal_train/-_c-EF_hi__.flac"
+    write_noise(roots / "AudioSet" / "Bark" / "id_-_c-EF_hi__.ogg", rate=16000)
+    recipe, metadata = write_mixture("a", 0.0, path=path, chunk_end_second=10.0)
+    result = verify_sources(metadata, roots, check="decode")
+    (finding,) = result.findings()
+    assert (finding.status, finding.detail) == (
+        "other_rate",
+        "16000 Hz: nothing above 8,000 Hz, and the authors' up to 22,050",
+    )
+    assert result.usable.all() and can_render(recipe, roots)
+    write_noise(roots / "AudioSet" / "Bark" / "id_-_c-EF_hi__.ogg", rate=48000)
+    (step,) = verify_sources(metadata, roots, check="header").next_steps
+    assert "1 of them are of a lossy codec, so that their samples are not the authors'" in step.problem
+
+
+def test_audio_of_video_that_was_cut_otherwise(tmp_path, write_mixture):
+    """By more than the 10 frames that are tolerated."""
+    frames = (1000 * np.random.default_rng(0).standard_normal((441_344, 1))).astype(np.int16)
+    video = write_video(tmp_path / "vggsound" / "video" / "-_c-EF_hi___000010.mp4", frames, 44100)
+    length = soundfile.info(extract_audio(str(video))).frames
+    for missing, statuses in ((0, ["variant"]), (9, ["variant"]), (11, ["other_length"]), (-11, ["too_short"])):
+        end = (length - missing + 0.5) / 44100
+        _, metadata = write_mixture("a", 0.0, path="vggsound/wav/-_c-EF_hi___000010.wav", chunk_end_second=end)
+        assert verify_sources(metadata, tmp_path, check="header").statuses == statuses
