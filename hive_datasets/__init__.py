@@ -43,6 +43,8 @@ from .errors import (
     UnknownLabelError,
     UnreadableSourceWarning,
     VariantSourceWarning,
+    WrongChecksumError,
+    WrongChecksumWarning,
 )
 from .export import (
     Export,
@@ -113,6 +115,8 @@ __all__ = [
     "UnknownLabelError",
     "UnreadableSourceWarning",
     "VariantSourceWarning",
+    "WrongChecksumError",
+    "WrongChecksumWarning",
     "__version__",
     "compare_evaluations",
     "compute_statistics",

@@ -20,6 +20,7 @@
         ├── SourceFormatError                         not a format that libsndfile reads
         ├── EmptySourceError                          no bytes, or no frames
         ├── TruncatedSourceError                      cut short or damaged: frames cannot be decoded
+        ├── WrongChecksumError                        not what its checksum says
         ├── NonFiniteSourceError                      NaN, infinity, or beyond any level that can be mixed
         └── ChunkOutOfRangeError                      the chunk ends more than 10 frames past the end
 
@@ -27,6 +28,7 @@
     PreparedSourcesWarning (UserWarning)      prepared sources are passed over, and the originals read
     SequentialSourceWarning (UserWarning)     a root is slow to read at random: prepare it once
     UnreadableSourceWarning (UserWarning)     a mixture was skipped (``on_error="skip"``)
+    WrongChecksumWarning (UserWarning)        a file that a server packs on demand has another checksum
     VariantSourceWarning (UserWarning)        files of a corpus bear other names than in the metadata
 
 What passes over sources that cannot be read (``on_error="skip"``, ``available_only``) passes over a `SourceError`, and
@@ -66,6 +68,8 @@ __all__ = [
     "UnknownLabelError",
     "UnreadableSourceWarning",
     "VariantSourceWarning",
+    "WrongChecksumError",
+    "WrongChecksumWarning",
 ]
 
 
@@ -262,6 +266,10 @@ class TruncatedSourceError(SourceError):
     """The file is cut short or damaged: frames that its header promises cannot be decoded."""
 
 
+class WrongChecksumError(SourceError):
+    """A file is not what its publisher's checksum says."""
+
+
 class NonFiniteSourceError(SourceError):
     """Samples are NaN or infinite, or beyond any level that can be mixed."""
 
@@ -284,6 +292,10 @@ class SequentialSourceWarning(UserWarning):
 
 class UnreadableSourceWarning(UserWarning):
     """Mixtures are skipped because a source cannot be read (``on_error="skip"``)."""
+
+
+class WrongChecksumWarning(UserWarning):
+    """A file that a server packs when it is asked for is not, byte for byte, what others got."""
 
 
 class VariantSourceWarning(UserWarning):

@@ -18,15 +18,25 @@ from ..errors import describe
 from ..export.card import check_licence
 from ..export.hub import check_push, push_folder
 from ..mixing import Alignment, Stems
+from ..sources.downloads import SCRATCH_VARIABLE
 from ..sources.servers import DEFAULT_TIMEOUT, TIMEOUT_VARIABLE, parse_timeout
 from ..utils.progress import Progress, no_progress, show_progress
 
 
-def add_subset(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say which mixtures of which metadata, and where the corpora are."""
+def add_subset(parser: argparse.ArgumentParser, positional: bool = True) -> None:
+    """Add the arguments that say which mixtures of which metadata, and where the corpora are.
+
+    Args:
+        parser: of a command.
+        positional: whether METADATA is an argument without a name, where no others are.
+    """
     group = parser.add_argument_group("which mixtures")
+    named: dict[str, Any] = {"nargs": "?"} if positional else {}
     group.add_argument(
-        "metadata", metavar="METADATA", nargs="?", help="file, folder or URL; default: what load_dataset reads"
+        "metadata" if positional else "--metadata",
+        metavar="METADATA",
+        help="file, folder or URL; default: what load_dataset reads",
+        **named,
     )
     group.add_argument("--demo", action="store_true", help="the demo's mixtures, of generated sounds")
     group.add_argument(
@@ -62,6 +72,15 @@ def add_workers(parser: argparse.ArgumentParser, of_what: str) -> None:
     )
 
 
+def add_scratch(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that says where archives lie that are downloaded whole; see `use_timeout`."""
+    parser.add_argument(
+        "--scratch",
+        metavar="DIR",
+        help=f"where archives lie while they are gone through (default: {SCRATCH_VARIABLE}, else the user's cache)",
+    )
+
+
 def add_format(parser: argparse.ArgumentParser) -> None:
     """Add the argument that says how the report is written."""
     parser.add_argument(
@@ -85,9 +104,11 @@ def add_timeout(group: Any) -> None:
 
 
 def use_timeout(options: argparse.Namespace) -> None:
-    """Put such an argument in force, if there is one: in this process and those that it starts."""
+    """Put such arguments in force, if there are any: in this process and those that it starts."""
     if getattr(options, "timeout", None) is not None:
         os.environ[TIMEOUT_VARIABLE] = f"{options.timeout:g}"
+    if getattr(options, "scratch", None) is not None:
+        os.environ[SCRATCH_VARIABLE] = options.scratch
 
 
 def subset_of(options: argparse.Namespace, limit: int | None = None) -> Subset:

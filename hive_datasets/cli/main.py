@@ -10,10 +10,13 @@ from collections.abc import Sequence
 
 from .._version import __version__
 from ..errors import HiveError, SourceRootError
-from . import browse, compare, convert, curate, evaluate, package, prepare, preview, render, stats, verify
+from . import browse, compare, convert, curate, evaluate, fetch, needs, package, prepare, preview, render, stats, verify
 from .arguments import use_timeout
 from .parser import make_parser
 from .wording import name_options, plain_warnings
+
+#: In the order in which they are needed.
+_COMMANDS = (needs, fetch, verify, browse, stats, convert, prepare, render, preview, package, curate, evaluate, compare)
 
 
 @plain_warnings("hive-datasets")
@@ -22,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     description = "Tools for Hive's metadata and mixtures, and for curating audio of your own."
     parser = make_parser("hive-datasets", description, __version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
-    for command in (verify, browse, stats, convert, prepare, render, preview, package, curate, evaluate, compare):
+    for command in _COMMANDS:
         command.add_command(commands)
     options = parser.parse_args(arguments)
     use_timeout(options)

@@ -11,11 +11,14 @@ from ..preparation import Preparation, prepare_sources
 from ..preparation.prepare import LACKING_NAME, SHARD_BYTES, Lacking
 from ..prepared.samples import SAMPLE_TYPES
 from ..sources import find_corpus
+from ..sources.published import publish_roots
 from .arguments import (
     add_format,
     add_out,
+    add_scratch,
     add_subset,
     add_workers,
+    parse_name,
     parse_rate,
     parse_size,
     progress_of,
@@ -32,11 +35,16 @@ A chunk takes 2 bytes a sample: all of Hive at 44.1 kHz, 2,735 hours in 10 s chu
 for training; --dry-run tells what your choice takes.
 What is in DIR already is kept, so run it again to go on after an interruption, or to add what other metadata or
 corpora that came later need. Files appear when they are whole. Sources that cannot be read are listed in
-DIR/lacking.csv; mixtures that need them are rendered from the originals, where there are any."""
+DIR/lacking.csv; mixtures that need them are rendered from the originals, where there are any.
+
+--from-published needs no copies of the corpora: clips are read from where these are published, by range where the
+layout allows. Compressed archives are downloaded whole into --scratch, one at a time (up to 17 GB each), gone through
+and removed."""
 
 _EXAMPLES = [
     "METADATA --dataset-paths PATHS --out prepared --dry-run",
     "METADATA --dataset-paths PATHS --out prepared --split train",
+    "METADATA --out prepared --from-published SoundBible ESC50",
 ]
 _LEFT = "finished shards are kept: run it again to go on"
 
@@ -64,6 +72,14 @@ def add_command(commands: Any) -> None:
         default=SHARD_BYTES,
         help="size of a file, about, such as 500MB (default: 2GiB)",
     )
+    parser.add_argument(
+        "--from-published",
+        metavar="CORPUS",
+        nargs="*",
+        type=parse_name,
+        help="take these corpora, or all that programs may get, from where they are published; others from PATHS",
+    )
+    add_scratch(parser)
     parser.add_argument("--verify", action="store_true", help="compare what is there with its checksums, and mend it")
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be done, and the bytes it takes")
     add_format(parser)
@@ -80,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
         subset_of(options),
         options.out,
         sampling_rate=options.sampling_rate,
-        dataset_paths=roots_of(options),
+        dataset_paths=_roots(options),
         only_crops=options.only_crops,
         sample_type=options.sample_type,
         num_workers=options.num_workers,
@@ -91,6 +107,11 @@ def run(options: argparse.Namespace) -> int:
     )
     print(json.dumps(_summary(result), indent=2) if options.format == "json" else _report(result, options))
     return 1 if result.lacking else 0
+
+
+def _roots(options: argparse.Namespace) -> Any:
+    given = roots_of(options)
+    return given if options.from_published is None else publish_roots(given, options.from_published)
 
 
 def _summary(result: Preparation) -> dict[str, Any]:

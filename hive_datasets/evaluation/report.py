@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ..utils.tables import format_table
 from .comparison import Comparison
 from .metrics import LESS_IS_BETTER, METRICS
 from .protocols import tell_headlines
@@ -54,7 +55,7 @@ def format_evaluation(summary: Mapping[str, Any]) -> str:
     for column, found in summary["metrics"].items():
         numbers = [_interval(found[name]) for name in AGGREGATIONS]
         rows.append([title_of(column), *numbers, f"{found['scored']:,} of {found['asked']:,}"])
-    blocks.append(_table(rows))
+    blocks.append(format_table(rows))
     main = next(iter(summary["metrics"]), None)
     if main is not None:
         shown = [main, f"{main}_improvement"] if f"{main}_improvement" in summary["metrics"] else [main]
@@ -90,7 +91,7 @@ def format_comparison(comparison: Comparison) -> str:
             ]
         )
     note = "Counts are of mixtures. B is better, or worse, if neither 95 % interval nor sign test leaves it to chance."
-    return "\n\n".join(["\n".join(lines), _table(rows), note])
+    return "\n\n".join(["\n".join(lines), format_table(rows), note])
 
 
 def format_votes(votes: Votes) -> str:
@@ -123,7 +124,7 @@ def _groups(summary: Mapping[str, Any], kind: str, columns: Sequence[str]) -> st
     for name, first in groups.items():
         numbers = [_interval(summary["by"][kind][column][name]["mean"]) for column in columns]
         rows.append([name, *numbers, f"{first['scored']:,} of {first['asked']:,}"])
-    return _table(rows)
+    return format_table(rows)
 
 
 def _labels(summary: Mapping[str, Any], column: str) -> str:
@@ -135,7 +136,7 @@ def _labels(summary: Mapping[str, Any], column: str) -> str:
     shown = ordered if len(ordered) <= 2 * _LABELS_SHOWN else [*ordered[:_LABELS_SHOWN], *ordered[-_LABELS_SHOWN:]]
     rows = [["label, best and worst", title_of(column), "targets"]]
     rows += [[name, _interval(found[name]["mean"]), f"{found[name]['scored']:,}"] for name in shown]
-    return _table(rows)
+    return format_table(rows)
 
 
 def _interval(found: Mapping[str, Any]) -> str:
@@ -148,14 +149,3 @@ def _interval(found: Mapping[str, Any]) -> str:
 
 def _number(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"  # no -0.00
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

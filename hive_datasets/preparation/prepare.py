@@ -160,6 +160,7 @@ def prepare_sources(
         shard_bytes=shard_bytes,
         progress=progress,
     )
+    run.catalogue.progress = progress
     run.collect(only_crops)
     with run.target.opened(dry_run):
         run.plan(verify)

@@ -8,8 +8,10 @@ import io
 import os
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import IO
 
 from ..errors import (
@@ -20,18 +22,21 @@ from ..errors import (
     SourceUnreachableError,
     VariantSourceWarning,
 )
-from .archives import is_archive_name
+from ..utils.progress import Progress, no_progress
+from .archives import ZipStorage, is_archive_name
 from .contents import Content
 from .corpora import Corpus, find_corpus
 from .folders import FolderStorage
 from .index import Extent, Index
 from .packed import PackedStorage
+from .published import SCHEME, find_published_root
 from .ranges import RangeFile
 from .remote import RemoteStorage
 from .roots import Roots, find_roots, name_of_root
 from .storage import SequentialStorage, Storage, is_archive, load_index, open_storage
 from .variants import RULES, choose, cut_of, is_lossy, is_video
 from .video import extract_audio
+from .whole import WholeStorage
 
 #: A root that lacks a file is looked into again, if that was last done longer ago than this many seconds.
 RECHECK_SECONDS = 10.0
@@ -67,6 +72,16 @@ class LocatedSource:
         return self._extent.offset if self._extent else 0
 
     @property
+    def num_bytes(self) -> int:
+        """Its size in bytes, about; 0 if that is not known."""
+        return max(0, self._extent.size) if self._extent else 0
+
+    @property
+    def has_checksum(self) -> bool:
+        """Whether its archive has a checksum of it."""
+        return isinstance(self._storage, ZipStorage)
+
+    @property
     def is_lossy(self) -> bool:
         """Whether it is of a codec that keeps no samples, and what the metadata names is not; by their names."""
         return is_lossy(self.inside) and not is_lossy(self.path) and "cut" not in self.rules
@@ -87,6 +102,27 @@ class LocatedSource:
         if not is_video(self.inside if content is None else content.name):
             return opened
         return extract_audio(opened, cut_of(self.path) if "cut" in self.rules else None)
+
+    def read(self) -> bytes:
+        """All of it, as it is; of video, its audio as that of a WAV file.
+
+        Raises:
+            SourceError: the file cannot be had.
+        """
+        opened = self.open()
+        if isinstance(opened, str):
+            return Path(opened).read_bytes()
+        data = opened.read()
+        if isinstance(opened, RangeFile) and opened.error is not None:
+            raise opened.error
+        return data
+
+    def compare(self, data: bytes) -> str:
+        """What is wrong with what was read, by the checksum that its archive has; empty if nothing is known to be."""
+        is_as_stored = self.has_checksum and not is_video(self.inside)
+        if is_as_stored and self._extent is not None and zlib.crc32(data) != self._extent.version:
+            return "its CRC-32 is not what the archive's directory says"
+        return ""
 
     def identity(self) -> tuple[int, int] | None:
         """Size in bytes, and a number that changes when the contents do; None where nothing tells.
@@ -178,6 +214,8 @@ class Catalogue:
     def __init__(self, roots: Roots, or_sequential: bool = False) -> None:
         self.roots = roots
         self._or_sequential = or_sequential
+        #: Told how far it is when archives are downloaded whole.
+        self.progress: Progress = no_progress
         self._opened: dict[str, OpenRoot] = {}
         #: When a root could last not be opened or listed, and why: a dead server must not be asked for every path.
         self._failed: dict[str, tuple[float, SourceRootError | SourceUnreachableError]] = {}
@@ -207,7 +245,7 @@ class Catalogue:
     def look_up(self, path: str, opened: OpenRoot, rest: str) -> LocatedSource:
         """As `locate`, by the index alone."""
         storage, first = opened.storage, path.partition("/")[0]
-        if isinstance(storage, PackedStorage):  # of which nothing is known yet
+        if isinstance(storage, (PackedStorage, WholeStorage)):  # of which nothing is known yet
             return LocatedSource(path, storage.locate(rest), (), (), rest, storage, None)
         index = self._index(opened)
         for inside in storage.names(path):
@@ -237,12 +275,16 @@ class Catalogue:
             SourceRootError: no root fits, or several do, or it cannot be opened.
         """
         root, rest = self.roots.match(path)
+        if root.startswith(SCHEME):
+            root = find_published_root(root, rest)
         opened = self._opened.get(root)
         if opened is None:
             with self._failing_once(root):
                 first = path.partition("/")[0]
                 opened = OpenRoot(self._find_in_parent(root, first), find_corpus(first), self._or_sequential)
             self._opened[root] = opened
+            if isinstance(opened.storage, WholeStorage):
+                opened.storage.progress = self.progress
         return opened, rest
 
     def _index(self, opened: OpenRoot) -> Index:

@@ -10,12 +10,12 @@ import queue
 import tarfile
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any, cast
 
 import pyarrow as pa
 
-from ..errors import SourceError, SourceFormatError, SourceNotFoundError, SourceUnreachableError, describe
+from ..errors import OutputError, SourceError, SourceFormatError, SourceNotFoundError, SourceUnreachableError, describe
 from .archives import MAX_UNPACKED_BYTES
 from .contents import Content
 from .corpora import Corpus
@@ -89,38 +89,93 @@ class PackedStorage:
 
     def read_in_order(self, wanted: Mapping[str, Extent | None]) -> Iterator[tuple[str, Content | SourceError]]:
         """See `SequentialStorage`; ends as soon as all is found."""
-        left: dict[str, list[str]] = {}
-        for path in wanted:
-            left.setdefault(_key(path), []).append(path)
-        problems = []
-        for archive in self.archives():
-            if not left:
-                break
-            try:
-                for name, data in _read_members(archive, lambda name: self._find(name, left) is not None):
-                    found = self._find(name, left)
-                    if found is None:  # a name that is there twice
-                        continue
-                    rules = explain(found, name.removeprefix("./"), self.root, self._corpus) or ()
-                    yield found, Content(name, data, rules)
-                    _discard(left, found)
-                    if not left:
-                        break
-            except SourceUnreachableError:
-                raise
-            except Exception as error:  # an archive may be broken in more ways than its reader has exceptions for
-                problems.append(f"{archive} cannot be read to its end: {describe(error)}")
-        reason = problems[0] if problems else f"none of the {len(self.archives())} archives has it"
-        for path in [path for paths in left.values() for path in paths]:
+        left = Wanted(wanted, self.root, self._corpus)
+        problems: list[str] = []
+        archives = self.archives()
+        for archive in archives:
+            yield from read_wanted(archive, left, problems)
+        reason = problems[0] if problems else f"none of the {len(archives)} archives has it"
+        for path in left:
             yield path, SourceNotFoundError(f"it is not in {self.root}: {reason}")
 
-    def _find(self, name: str, left: dict[str, list[str]]) -> str | None:
-        """The wanted path that a member stands for."""
-        name = name.removeprefix("./")
-        for path in left.get(_key(name), ()):
-            if explain(path, name, self.root, self._corpus) is not None:
+
+class Wanted:
+    """The paths that are still to be found in archives.
+
+    Args:
+        paths: relative to the root.
+        root: what is gone through.
+        corpus: whose clips they are; see `PackedStorage`.
+    """
+
+    def __init__(self, paths: Iterable[str], root: str, corpus: Corpus | None) -> None:
+        self._root, self._corpus = root, corpus
+        self._left: dict[str, list[str]] = {}
+        for path in paths:
+            self._left.setdefault(_key(path), []).append(path)
+
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
+    def __iter__(self) -> Iterator[str]:
+        return (path for paths in list(self._left.values()) for path in list(paths))
+
+    def find(self, member: str) -> str | None:
+        """The path that a member stands for, by its name; None if it stands for none."""
+        for path in self._left.get(_key(member), ()):
+            if explain(path, member.removeprefix("./"), self._root, self._corpus) is not None:
                 return path
         return None
+
+    def has(self, members: Iterable[str]) -> bool:
+        """Whether some member stands for a path."""
+        return any(self.find(member) is not None for member in members)
+
+    def take(self, path: str, member: str, data: bytes) -> Content:
+        """What was found for a path, which is looked for no more."""
+        rules = explain(path, member.removeprefix("./"), self._root, self._corpus) or ()
+        self._left[_key(path)].remove(path)
+        if not self._left[_key(path)]:
+            del self._left[_key(path)]
+        return Content(member, data, rules)
+
+
+def read_wanted(
+    archive: str, left: Wanted, problems: list[str], members: list[str] | None = None
+) -> Iterator[tuple[str, Content]]:
+    """Go through an archive once, as long as something is wanted.
+
+    Args:
+        archive: its path or URL.
+        left: what is wanted.
+        problems: to which is added why it cannot be read to its end, if so.
+        members: to which the names of all members are added, if it is read to its end.
+
+    Raises:
+        SourceUnreachableError: a server cannot be reached.
+    """
+    seen: list[str] = []
+
+    def is_wanted(name: str) -> bool:
+        seen.append(name)
+        return left.find(name) is not None
+
+    if not left:
+        return
+    try:
+        for name, data in _read_members(archive, is_wanted):
+            path = left.find(name)
+            if path is not None:  # and not a name that was there before
+                yield path, left.take(path, name, data)
+            if not left:
+                return
+    except (SourceUnreachableError, OutputError):
+        raise
+    except Exception as error:  # an archive may be broken in more ways than its reader has exceptions for
+        problems.append(f"{archive} cannot be read to its end: {describe(error)}")
+    else:
+        if members is not None:
+            members += seen
 
 
 def is_packed(name: str) -> bool:
@@ -135,12 +190,6 @@ def explain_packed(archive: str) -> str:
 
 def _key(path: str) -> str:
     return loose_key(path.rpartition("/")[2])
-
-
-def _discard(left: dict[str, list[str]], path: str) -> None:
-    left[_key(path)].remove(path)
-    if not left[_key(path)]:
-        del left[_key(path)]
 
 
 def _read_members(archive: str, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
@@ -164,7 +213,7 @@ def _read_tar(file: RangeFile, archive: str, is_wanted: Callable[[str], bool]) -
         stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
     with tarfile.open(fileobj=stream, mode=f"r|{method or ''}") as members:  # type: ignore[call-overload]
         for member in members:
-            if member.isreg() and is_wanted(member.name):
+            if not member.isdir() and is_wanted(member.name) and member.isreg():
                 if member.size > MAX_UNPACKED_BYTES:
                     raise SourceFormatError(f"member {member.name!r} has {member.size:,} bytes")
                 opened = members.extractfile(member)

@@ -8,7 +8,7 @@ import itertools
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import HiveError, SourceError, SourceNotFoundError, describe
@@ -17,6 +17,8 @@ from .servers import ask
 
 #: Of files that are read as one.
 _MAX_OPEN_PARTS = 64
+#: What is asked for in one request.
+_PIECE_BYTES = 8 << 20
 
 
 class Bytes(Protocol):
@@ -29,6 +31,10 @@ class Bytes(Protocol):
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`, `length` of them or up to the end."""
+        ...
+
+    def read_once(self, offset: int, length: int) -> bytes:
+        """The same, of what nobody will ask for again: no cache keeps it."""
         ...
 
 
@@ -44,6 +50,10 @@ class LocalBytes:
     def read_at(self, offset: int, length: int) -> bytes:
         """See `Bytes`."""
         return os.pread(self._file.fileno(), length, offset)
+
+    def read_once(self, offset: int, length: int) -> bytes:
+        """See `Bytes`."""
+        return self.read_at(offset, length)
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -65,6 +75,12 @@ class RemoteBytes:
         data = b"".join(map(self._read_block, blocks))
         skipped = offset - blocks.start * BLOCK_SIZE
         return data[skipped : skipped + end - offset]
+
+    def read_once(self, offset: int, length: int) -> bytes:
+        """See `Bytes`; raises as `read_at`."""
+        end = min(offset + length, self.size)
+        starts = range(offset, end, _PIECE_BYTES)
+        return b"".join(self._fetch(start, min(start + _PIECE_BYTES, end)) for start in starts)
 
     def _read_block(self, block: int) -> bytes:
         number, data = self._latest
@@ -124,13 +140,20 @@ class JoinedBytes:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See `Bytes`; raises a `SourceError` if a part that is needed is missing or has changed."""
+        return self._read(offset, length, lambda part: part.read_at)
+
+    def read_once(self, offset: int, length: int) -> bytes:
+        """See `Bytes`; raises as `read_at`."""
+        return self._read(offset, length, lambda part: part.read_once)
+
+    def _read(self, offset: int, length: int, how: Callable[[Bytes], Callable[[int, int], bytes]]) -> bytes:
         pieces = []
         end = min(offset + length, self.size)
         while offset < end:
             position = bisect.bisect_right(self.starts, offset) - 1
             inside = offset - self.starts[position]
             wanted = min(end - offset, self.parts[position].size - inside)
-            data = self._open(position).read_at(inside, wanted)
+            data = how(self._open(position))(inside, wanted)
             pieces.append(data)
             offset += len(data)
             if len(data) < wanted:
@@ -181,12 +204,28 @@ class RangeFile(io.RawIOBase):
             self.is_waiting = False
         except BaseException as error:  # Ctrl-C too, which libsndfile would pass over
             self.is_waiting = False
-            is_foreign = isinstance(error, OSError) and not isinstance(error, HiveError)
-            self.error = SourceError(describe(error)) if is_foreign else error
+            self._keep(error)
             return 0
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+    def readall(self) -> bytes:
+        """See `io.RawIOBase`; all at once, and kept by no cache."""
+        try:
+            self.is_waiting = True
+            data = self._source.read_once(self._start + self._position, max(0, self._length - self._position))
+        except BaseException as error:
+            self._keep(error)
+            return b""
+        finally:
+            self.is_waiting = False
+        self._position += len(data)
+        return data
+
+    def _keep(self, error: BaseException) -> None:
+        is_foreign = isinstance(error, OSError) and not isinstance(error, HiveError)
+        self.error = SourceError(describe(error)) if is_foreign else error
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """See `io.IOBase`."""

@@ -46,11 +46,16 @@ def ask(url: str, request: Callable[[Any, str], Answer]) -> Answer:
         SourceUnreachableError: the server fails, refuses or does not answer.
         SourceRootError: there is no such protocol, or its package is missing.
     """
+    return ask_for(url, lambda: request(*open_filesystem(url)))
+
+
+def ask_for(url: str, request: Callable[[], Answer]) -> Answer:
+    """As `ask`, of a request that has a way of its own to the server of a URL."""
     attempt = 0
     while True:
         attempt += 1
         try:
-            return request(*open_filesystem(url))
+            return request()
         except HiveError:
             raise
         except Exception as error:  # every protocol has exceptions of its own

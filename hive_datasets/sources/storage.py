@@ -22,11 +22,13 @@ from .index import Extent, Index, Scan, write_index
 from .packed import PackedStorage, is_packed
 from .parquet import SUFFIX as PARQUET_SUFFIX
 from .parquet import ParquetStorage, holds_audio, is_parquet
+from .published import SCHEME, find_published
 from .ranges import RangeFile
 from .remote import RemoteStorage, list_folder
 from .roots import archive_protocol
 from .servers import ask
 from .variants import is_audio
+from .whole import WholeStorage, explain_whole
 
 #: Called with the number of files seen so far.
 Progress = Callable[[int], None]
@@ -100,6 +102,8 @@ def open_storage(root: str, corpus: Corpus | None = None, or_sequential: bool = 
         >>> type(storage).__name__
         'FolderStorage'
     """
+    if root.startswith(SCHEME):
+        return _open_published(root, corpus, or_sequential)
     protocol, inside, archive = _split_url(root)
     if or_sequential and _is_packed(root):
         return PackedStorage(root, corpus)
@@ -132,6 +136,16 @@ def _split_url(root: str) -> tuple[str | None, str, str]:
     if packed and ("://" in root or os.path.isfile(root)):
         return packed, "", root
     return (protocol if separated else None), "", ""
+
+
+def _open_published(root: str, corpus: Corpus | None, or_sequential: bool) -> Storage:
+    """What is had whole; see `find_published_root` for the rest."""
+    published = find_published(root.removeprefix(SCHEME))
+    if published is None or not published.is_whole:
+        raise SourceRootError(f"{root}: it is not known how this corpus is published")
+    if not or_sequential:
+        raise SourceRootError(explain_whole(root))
+    return WholeStorage(root, corpus, published)
 
 
 def _is_packed(root: str) -> bool:

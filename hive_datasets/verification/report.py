@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..utils.files import written_aside
+from ..utils.tables import format_table
 from .result import Finding, MixtureCoverage, Verification
 
 REPORT_SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -30,7 +31,7 @@ def format_report(result: Verification) -> str:
         _coverage_row(describe_mixtures(coverage), coverage.usable, coverage.total) for coverage in result.mixtures
     ]
     mixtures += [_coverage_row("total", int(result.usable.sum()), len(result.usable))]
-    parts = [_format_table(corpora), _format_table(mixtures)]
+    parts = [format_table(corpora), format_table(mixtures)]
     if result.next_steps:
         parts.append("What to do next")
     for step in result.next_steps:
@@ -115,16 +116,3 @@ def format_share(usable: int, total: int) -> str:
 
 def _coverage_row(name: str, usable: int, total: int) -> list[str]:
     return [name, f"{usable:,}", f"{total:,}", format_share(usable, total)]
-
-
-def _format_table(rows: list[list[str]]) -> str:
-    """Rows as aligned text: the first column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)

@@ -286,9 +286,7 @@ class _Run:
             is_end = end % _CHUNK_STEP_SECONDS >= _LEAST_SECONDS
             surplus = facts.frames - int(end * facts.sampling_rate)
             if facts.status == "ok" and self.statuses[position] in USABLE and is_end and surplus > END_TOLERANCE:
-                detail = (
-                    f"it has {facts.frames} frames, {surplus} more than the authors' file: another cut or codec"
-                )
+                detail = f"it has {facts.frames} frames, {surplus} more than the authors' file: another cut or codec"
                 self.statuses[position] = self._note(position, "other_length", files[position].source.location, detail)
 
     def finish(self) -> Verification:

@@ -11,7 +11,7 @@ from hive_datasets.cli.main import main
 from hive_datasets.cli.parser import EXIT_CODES
 
 COMMANDS = """
-browse compare convert curate evaluate package prepare preview render stats verify
+browse compare convert curate evaluate fetch needs package prepare preview render stats verify
 """.split()  # noqa: SIM905
 
 
@@ -45,8 +45,8 @@ def test_each_says_the_same_in_the_same_words(capsys, command):
     for number, meaning in EXIT_CODES.items():
         assert f"{number:<4}{meaning}" in text
     assert "-q, --quiet" in text
-    assert ("\n  -o" in text) == (command not in ("browse", "stats", "verify"))
-    assert ("--num-workers N" in text) == (command not in ("browse", "compare", "convert", "package", "stats"))
+    assert ("\n  -o" in text) == (command not in ("browse", "fetch", "needs", "stats", "verify"))
+    assert ("--num-workers N" in text) == (command not in ("browse", "compare", "convert", "needs", "package", "stats"))
     assert ("--split SPLIT [SPLIT ...]" in text) == (command not in ("compare", "convert", "curate"))
     assert "--jobs" not in text
 
