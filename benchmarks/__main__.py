@@ -10,11 +10,21 @@ from pathlib import Path
 
 import datasets
 
-from . import curation, evaluation, metadata, mixing, rendering, scale, statistics, training, verification
+from . import acquisition, curation, evaluation, metadata, mixing, rendering, scale, statistics, training, verification
 from .corpus import make_corpus, make_prepared, make_tars
 from .ways import WAYS_AT_OTHER_RATE, WAYS_TO_TRAIN, Corpus
 
-PARTS = ["mixing", "training", "scale", "rendering", "metadata", "verification", "curation", "evaluation"]
+PARTS = [
+    "mixing",
+    "training",
+    "scale",
+    "rendering",
+    "metadata",
+    "verification",
+    "curation",
+    "evaluation",
+    "acquisition",
+]
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -47,6 +57,11 @@ if __name__ == "__main__":
         mixing.measure(generated, WAYS_AT_OTHER_RATE)
         if SHARED.is_dir():
             mixing.measure(add_renditions("mini", options.folder, SHARED / "corpora", SHARED / "mini" / "hub"))
+    if options.only in (None, "acquisition"):
+        acquisition.measure_split_zip(options.folder)
+        acquisition.measure_parquet(options.folder, corpus)
+        acquisition.measure_old_parquet(options.folder, corpus)
+        acquisition.measure_needs(options.folder)
     if options.only in (None, "training"):
         mixing.measure(generated, WAYS_TO_TRAIN)
         training.measure_table(options.folder, corpus)

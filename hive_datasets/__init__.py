@@ -67,6 +67,7 @@ from .statistics import Statistics, compute_statistics
 from .verification import verify_sources
 
 if TYPE_CHECKING:
+    from .acquisition import fetch_sources, find_requirements
     from .evaluation import Evaluation, compare_evaluations, evaluate_separator
     from .training import ElasticSampler, RecipeTable, RenderExamples, SelectTarget, TrainingLoader
 
@@ -123,7 +124,9 @@ __all__ = [
     "demo_folder",
     "errors",
     "evaluate_separator",
+    "fetch_sources",
     "find_corpus",
+    "find_requirements",
     "list_corpora",
     "load_dataset",
     "mixtures_as_audio",
@@ -144,6 +147,7 @@ register_hive()
 
 #: What is imported when it is first asked for, and from where: a sampler is PyTorch's where that is installed.
 _LAZY = {
+    **dict.fromkeys(("fetch_sources", "find_requirements"), "acquisition"),
     **dict.fromkeys(("Evaluation", "compare_evaluations", "evaluate_separator"), "evaluation"),
     **dict.fromkeys(("ElasticSampler", "RecipeTable", "RenderExamples", "SelectTarget", "TrainingLoader"), "training"),
 }

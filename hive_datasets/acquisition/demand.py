@@ -15,6 +15,9 @@ from ..recipe.tables import prefixes_of
 
 #: Odd numbers with bits in no order, by which the two ends of a chunk become 32 bits.
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
+#: Rows that are counted at once.
+_PART_ROWS = 100_000
+_USED_FIELDS = ("path", "label", "chunk_start_second", "chunk_end_second")
 #: What grows while mixtures are counted.
 _TYPES = {
     "files": np.int32,
@@ -41,7 +44,7 @@ class Demand:
         mix_ids: of each row, strings.
     """
 
-    paths: list[str]
+    paths: pa.StringArray
     prefixes: list[str]
     labels: list[str]
     splits: list[str]
@@ -70,45 +73,57 @@ class Demand:
 
 
 class _Collector:
+    """Counts tables in, a large part of them at once: what is known so far is gone through for each part."""
+
     def __init__(self) -> None:
-        self._positions: dict[str, dict[str, int]] = {name: {} for name in ("path", "label", "split")}
-        self._clips: dict[int, int] = {}
+        self._known = {name: pa.array([], pa.string()) for name in ("path", "label", "split")}
+        self._keys = pa.array([], pa.int64())
         self._numbers = {name: bytearray() for name in _TYPES}
         self._mix_ids: list[pa.Array] = []
+        self._pending: list[tuple[pa.Array, ...]] = []
+        self._pending_rows = 0
 
     def add(self, table: pa.Table) -> None:
         """Count in a table of `RECIPE_SCHEMA`."""
-        for batch in table.combine_chunks().to_batches():
-            sources = batch.column("sources")
-            uses = sources.flatten()
-            files = self._encode("path", uses.field("path")).astype(np.int64)
-            start, end = (uses.field(name).to_numpy() for name in ("chunk_start_second", "chunk_end_second"))
-            mixed = start.view(np.uint64) * _MIX[0] ^ end.view(np.uint64) * _MIX[1]
-            keys, first, inverse = np.unique(
-                files << 32 | (mixed >> np.uint64(32)).astype(np.int64), return_index=True, return_inverse=True
-            )
-            known = self._clips
-            before = len(known)
-            numbers = np.array([known.setdefault(key, len(known)) for key in keys.tolist()], dtype=np.int32)
-            new = first[numbers >= before]  # in the order of their numbers, as their keys are
-            self._extend("files", files[new])
-            self._extend("seconds", end[new] - start[new])
-            self._extend("clips", numbers[inverse])
-            self._extend("label_ids", self._encode("label", uses.field("label")))
-            self._extend("row_sources", pc.list_value_length(sources).to_numpy())
-            self._extend("row_splits", self._encode("split", batch.column("split")))
-            self._mix_ids.append(batch.column("mix_id"))
+        for batch in table.to_batches():
+            uses = batch.column("sources").flatten()
+            self._extend("row_sources", pc.list_value_length(batch.column("sources")).to_numpy())
+            self._pending.append((batch.column("mix_id"), batch.column("split"), *map(uses.field, _USED_FIELDS)))
+            self._pending_rows += len(batch)
+        if self._pending_rows >= _PART_ROWS:
+            self._count()
+
+    def _count(self) -> None:
+        parts = zip(*self._pending, strict=True)
+        mix_ids, splits, paths, labels, start, end = (pa.concat_arrays(part) for part in parts)
+        self._pending, self._pending_rows = [], 0
+        files = self._encode("path", paths).astype(np.int64)
+        start, end = start.to_numpy(), end.to_numpy()
+        mixed = start.view(np.uint64) * _MIX[0] ^ end.view(np.uint64) * _MIX[1]
+        before = len(self._keys)
+        keys = pa.array(files << 32 | (mixed >> np.uint64(32)).astype(np.int64))
+        self._keys, clips = _number(self._keys, keys)
+        new = np.flatnonzero(clips >= before)
+        first = new[np.unique(clips[new], return_index=True)[1]]
+        self._extend("files", files[first])
+        self._extend("seconds", end[first] - start[first])
+        self._extend("clips", clips)
+        self._extend("label_ids", self._encode("label", labels))
+        self._extend("row_splits", self._encode("split", splits))
+        self._mix_ids.append(mix_ids)
 
     def finish(self) -> Demand:
         """What was counted."""
-        paths, labels, splits = map(list, self._positions.values())
-        prefixes = prefixes_of(pa.array(paths, pa.string())).dictionary_encode()
+        if self._pending:
+            self._count()
+        pa.default_memory_pool().release_unused()  # what tables took, of which Arrow keeps some for the next
+        prefixes = prefixes_of(self._known["path"]).dictionary_encode()
         numbers: dict[str, Any] = {name: np.frombuffer(held, _TYPES[name]) for name, held in self._numbers.items()}
         return Demand(
-            paths=paths,
+            paths=self._known["path"],
             prefixes=prefixes.dictionary.to_pylist(),
-            labels=labels,
-            splits=splits,
+            labels=self._known["label"].to_pylist(),
+            splits=self._known["split"].to_pylist(),
             corpora=prefixes.indices.to_numpy().astype(np.int16),
             mix_ids=pa.chunked_array(self._mix_ids, pa.string()),
             **numbers,
@@ -116,14 +131,27 @@ class _Collector:
 
     def _encode(self, kind: str, values: pa.Array) -> npt.NDArray[np.int32]:
         """Strings as their positions among all of their kind so far, which grow by those that are new."""
-        encoded = values.dictionary_encode()
-        known = self._positions[kind]
-        positions = [known.setdefault(name, len(known)) for name in encoded.dictionary.to_pylist()]
-        found: npt.NDArray[np.int32] = np.asarray(positions, dtype=np.int32)[encoded.indices.to_numpy()]
-        return found
+        self._known[kind], positions = _number(self._known[kind], values)
+        return positions
 
-    def _extend(self, name: str, values: npt.NDArray[np.generic]) -> None:
+    def _extend(self, name: str, values: npt.NDArray[Any]) -> None:
         self._numbers[name] += values.astype(_TYPES[name]).tobytes()
+
+
+def _number(known: pa.Array, values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.int32]]:
+    """The known values and those that are new, and the position of each value among them.
+
+    Example:
+        >>> known, positions = _number(pa.array(["a"]), pa.array(["b", "a", "c", "b"]))
+        >>> known.to_pylist(), positions.tolist()
+        (['a', 'b', 'c'], [1, 0, 2, 1])
+    """
+    found = pc.index_in(values, value_set=known)
+    if found.null_count:
+        known = pa.concat_arrays([known, pc.unique(values.filter(found.is_null()))])
+        found = pc.index_in(values, value_set=known)
+    positions: npt.NDArray[np.int32] = found.to_numpy()
+    return known, positions
 
 
 def collect_demand(tables: Iterable[pa.Table]) -> Demand:

@@ -110,7 +110,7 @@ def fetch_sources(
     roots = Roots(tuple((prefix, _root_of(prefix, place)) for prefix in prefixes), origin="where it is published")
     catalogue = Catalogue(roots, or_sequential=True)
     catalogue.progress = progress
-    wanted = [path for path in demand.paths if path.partition("/")[0] in prefixes]
+    wanted = [path for path in demand.paths.to_pylist() if path.partition("/")[0] in prefixes]
     run = _Run(Path(folder).expanduser(), catalogue, num_workers, progress, needed=len(wanted))
     run.plan(wanted)
     if not dry_run:

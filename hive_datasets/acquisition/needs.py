@@ -85,7 +85,7 @@ class Requirements:
         for number, prefix in enumerate(self.demand.prefixes):
             files = np.flatnonzero(needed & (self.demand.corpora == number))
             if len(files):
-                yield prefix, sorted(self.demand.paths[file] for file in files.tolist())
+                yield prefix, sorted(self.demand.paths.take(pa.array(files)).to_pylist())
 
     def write_lists(self, folder: Path) -> None:
         """Write the needed files of each corpus to a text file of its name, a metadata path a line."""
@@ -177,10 +177,12 @@ def _rows_of_corpora(demand: Demand, corpora: Collection[str]) -> npt.NDArray[np
 def _rows_for_budget(
     demand: Demand, rows: npt.NDArray[np.bool_], budget: int, balanced: bool, sampling_rate: int
 ) -> npt.NDArray[np.bool_]:
-    uses = np.repeat(rows, demand.row_sources)
-    sources = demand.row_sources[rows]
-    weights = weigh_by_labels(demand.label_ids[uses], sources) if balanced else None
-    taken = choose_mixtures(demand.clips[uses], sources, demand.prepared_bytes(sampling_rate), budget, weights)
+    clips, labels, sources = demand.clips, demand.label_ids, demand.row_sources
+    if not rows.all():
+        uses = np.repeat(rows, sources)
+        clips, labels, sources = clips[uses], labels[uses], sources[rows]
+    weights = weigh_by_labels(labels, sources) if balanced else None
+    taken = choose_mixtures(clips, sources, demand.prepared_bytes(sampling_rate), budget, weights)
     chosen: npt.NDArray[np.bool_] = rows.copy()
     chosen[rows] = taken
     return chosen
@@ -205,7 +207,7 @@ def _count(
         files = needed[demand.corpora[needed] == number]
         if len(files):
             corpus, published = find_corpus(prefix), find_published(prefix)
-            lacking = [demand.paths[file] for file in files.tolist() if there is None or not there[file]]
+            lacking = demand.paths.take(pa.array(files if there is None else files[~there[files]])).to_pylist()
             found.append(
                 CorpusNeeds(
                     prefix,
@@ -232,8 +234,8 @@ def _find_there(
         return None
     there = np.zeros(len(demand.paths), dtype=bool)
     with progress("looking for files", "files", len(needed)) as advance:
-        for file in count_items(needed.tolist(), advance, 10_000):
-            path = demand.paths[file]
+        paths = demand.paths.take(pa.array(needed)).to_pylist()
+        for file, path in zip(needed.tolist(), count_items(paths, advance, 10_000), strict=True):
             try:
                 catalogue.look_up(path, *catalogue.open_root(path))
                 there[file] = True

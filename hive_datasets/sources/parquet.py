@@ -286,9 +286,11 @@ class ParquetStorage:
         if self._group is not None and self._group[0] == key:
             return self._group[1]
         self._group = None  # before the next is there
-        file = RangeFile(data)
+        file, location = RangeFile(data), data.parts[0].location
         try:
-            with pq.ParquetFile(pa.PythonFile(file, "r"), page_checksum_verification=True) as opened:
+            data.read_at(0, 1)  # which tells whether it is still the same
+            source = pa.PythonFile(file, "r") if "://" in location else location
+            with pq.ParquetFile(source, page_checksum_verification=True) as opened:
                 column = find_audio_column(opened.schema_arrow, self._rule.audio)
                 number = self._chunks[data.parts[0].location].index(chunk)
                 table = opened.read_row_group(number, columns=[f"{column}.bytes"])
@@ -296,7 +298,8 @@ class ParquetStorage:
             if file.error is not None and not isinstance(file.error, SourceError):
                 raise file.error from None
             raise TruncatedSourceError(f"{data.name} is damaged: {describe(file.error or error)}") from None
-        values = table.column(0).combine_chunks().flatten()[0]
+        chunks = [chunk.flatten()[0] for chunk in table.column(0).chunks]
+        values = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
         if keep:
             self._group = (key, values)
         return values

@@ -140,6 +140,10 @@ class JoinedBytes:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See `Bytes`; raises a `SourceError` if a part that is needed is missing or has changed."""
+        position = bisect.bisect_right(self.starts, offset) - 1
+        inside = offset - self.starts[position]
+        if inside + length <= self.parts[position].size:  # as nearly always
+            return self._open(position).read_at(inside, length)
         return self._read(offset, length, lambda part: part.read_at)
 
     def read_once(self, offset: int, length: int) -> bytes:
@@ -195,37 +199,34 @@ class RangeFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """See `io.RawIOBase`."""
-        wanted = min(len(buffer), self._length - self._position)
-        if wanted <= 0:
-            return 0
-        try:
-            self.is_waiting = True
-            data = self._source.read_at(self._start + self._position, wanted)
-            self.is_waiting = False
-        except BaseException as error:  # Ctrl-C too, which libsndfile would pass over
-            self.is_waiting = False
-            self._keep(error)
-            return 0
+        data = self._take(len(buffer))
         buffer[: len(data)] = data
-        self._position += len(data)
         return len(data)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """See `io.RawIOBase`; which would copy what is read twice."""
+        return self.readall() if size is None or size < 0 else self._take(size)
 
     def readall(self) -> bytes:
         """See `io.RawIOBase`; all at once, and kept by no cache."""
+        return self._take(self._length, is_once=True)
+
+    def _take(self, wanted: int, is_once: bool = False) -> bytes:
+        wanted = min(wanted, self._length - self._position)
+        if wanted <= 0:
+            return b""
+        read = self._source.read_once if is_once or wanted > _PIECE_BYTES else self._source.read_at
         try:
             self.is_waiting = True
-            data = self._source.read_once(self._start + self._position, max(0, self._length - self._position))
-        except BaseException as error:
-            self._keep(error)
+            data = read(self._start + self._position, wanted)
+        except BaseException as error:  # Ctrl-C too, which libsndfile would pass over
+            is_foreign = isinstance(error, OSError) and not isinstance(error, HiveError)
+            self.error = SourceError(describe(error)) if is_foreign else error
             return b""
         finally:
             self.is_waiting = False
         self._position += len(data)
         return data
-
-    def _keep(self, error: BaseException) -> None:
-        is_foreign = isinstance(error, OSError) and not isinstance(error, HiveError)
-        self.error = SourceError(describe(error)) if is_foreign else error
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """See `io.IOBase`."""
