@@ -17,6 +17,8 @@ class FileServer(LocalServer):
         self.listing = listing
         self.failures = 0
         self.broken_from = None  # bytes from here on are not served
+        self.truncated_to = None  # so many bytes of a range are sent, where it has more
+        self.on_range = None  # called with the path when a range was sent
         self.fault = None  # asked before a file is served: a status, "stall", "loop", or None
         self.headers = {}  # sent with a faulty status
         self.stalled = threading.Event()  # set when the test is over
@@ -86,6 +88,8 @@ class Handler(SimpleHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{stop}/{size}")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            self.wfile.write(data[: self.server.truncated_to])
+            if self.server.on_range:
+                self.server.on_range(self.path)
         else:
             super().do_GET()

@@ -25,6 +25,8 @@ from hive_datasets.sources.catalogue import Catalogue
 from hive_datasets.sources.folders import FolderStorage
 from hive_datasets.sources.index import Index, write_index
 from hive_datasets.sources.roots import Roots
+from hive_datasets.sources.storage import load_index, open_storage
+from tests.sources.parquets import write
 
 CASES = 60
 #: What a case may add to the most memory that this process ever had, in bytes.
@@ -197,6 +199,26 @@ def test_archives(tmp_path, kind):
         read = opened and opened.read()
         if read and kind == "deflated":
             assert read == (folder / "a.wav").read_bytes()
+
+
+@pytest.mark.parametrize("layout", ["dictionary", "pages", "plain pages", "small pages"])
+@pytest.mark.parametrize("limit", [1 << 12, 16 << 20])
+def test_parquet(tmp_path, layout, limit, monkeypatch):
+    """Whether a row group is decoded or one of its pages read; a bit of audio may be another."""
+    monkeypatch.setattr("hive_datasets.sources.parquet_pages.MAX_PAGE_BYTES", limit)
+    contents = [np.random.default_rng(number).bytes(5_000) for number in range(6)]
+    names = [f"{number}.wav" for number in range(6)]
+    data = write(tmp_path / "a.parquet", names, contents, layout).read_bytes()
+    cut = len(data) - 3_000  # behind which are the footer and the index of pages
+    for number, damaged in enumerate([*damages(data, 8), *(data[:cut] + tail for tail in damages(data[cut:], 9))]):
+        file = tmp_path / f"{number}.parquet"
+        file.write_bytes(damaged)
+        storage = outcome(lambda: open_storage(str(file)))  # noqa: B023
+        index = storage and outcome(lambda: load_index(storage))  # noqa: B023
+        row = -1 if index is None else index.find("3.wav")
+        if row >= 0:
+            opened = outcome(lambda: storage.open("3.wav", index.extent(row)))  # noqa: B023
+            assert opened is None or len(opened.read()) <= len(data)
 
 
 @pytest.mark.parametrize(("name", "subtype"), [("flac", "PCM_16"), ("ogg", "VORBIS"), ("ogg", "OPUS")])

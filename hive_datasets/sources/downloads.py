@@ -67,6 +67,10 @@ def _download(published: Published, file: PublishedFile, target: Path, progress:
             ask(url, lambda fs, path: _copy_stream(fs, path, part, advance))
         else:
             _copy_pieces(RemoteBytes(url, size, version), part, advance)
+    after = ask(url, lambda fs, path: fs.info(path))
+    if (after.get("size"), version_of(after)) != (size, version):
+        part.unlink()
+        raise SourceError(f"{url} has changed while it was downloaded: run it again")
     _check_sum(published, file, part, "md5", file.md5)
     _place(part, target)
 

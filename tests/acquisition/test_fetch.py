@@ -199,19 +199,52 @@ def test_a_file_that_changes_on_the_server(server, published, metadata, tmp_path
         fetch_sources(metadata, tmp_path, ["ESC50"])
 
 
-@pytest.mark.parametrize("status", [403, 404, 429, 500])
+@pytest.mark.parametrize("status", [403, 404, 429, 500, "stall"])
 @pytest.mark.parametrize("corpus", ["Clotho", "Voicebank", "SoundBible"])
-def test_a_server_that_answers_otherwise(server, metadata, tmp_path, status, corpus):
+def test_a_server_that_answers_otherwise(server, metadata, tmp_path, status, corpus, monkeypatch):
+    monkeypatch.setenv("HIVE_TIMEOUT", "0.2")
     server.fault = lambda path: status if path.endswith((".7z", ".zip", ".flac")) else None
     if status == 404:
         result = fetch(metadata, tmp_path, [corpus])
         assert result.written == 0 and result.lacking
     else:
-        with pytest.raises(SourceUnreachableError, match=f"{status}"):
+        says = "did not answer within 0.2 s" if status == "stall" else str(status)
+        with pytest.raises(SourceUnreachableError, match=says):
             fetch(metadata, tmp_path, [corpus])
     assert not [name for name in files_below(tmp_path) if name.endswith((".wav", ".flac"))]
     server.fault = None
+    monkeypatch.delenv("HIVE_TIMEOUT")
     assert fetch(metadata, tmp_path, [corpus]).lacking == ()
+
+
+@pytest.mark.parametrize("corpus", ["Clotho", "Voicebank", "SoundBible"])
+def test_a_server_that_breaks_off(server, metadata, tmp_path, corpus):
+    server.truncated_to = 1000
+    with pytest.raises(SourceUnreachableError):
+        fetch(metadata, tmp_path, [corpus])
+    assert not [name for name in files_below(tmp_path) if name.endswith((".wav", ".flac"))]
+    server.truncated_to = None
+    assert fetch(metadata, tmp_path, [corpus]).lacking == ()
+
+
+def test_a_file_that_is_another_in_between(server, published, metadata, tmp_path, monkeypatch):
+    """Of a publisher without checksums; by the time that the server says that it was changed."""
+    folder, entries = published
+    entries = json.loads(json.dumps(entries))
+    for each in entries:
+        for file in each["files"]:
+            file.pop("md5", None)
+    monkeypatch.setenv("HIVE_PUBLISHED", str(write_registry(entries, server.url, tmp_path / "other.json")))
+    monkeypatch.setattr("hive_datasets.sources.downloads._PIECE_BYTES", 500_000)
+    file = folder / "clotho_audio_evaluation.7z"
+    before = file.stat()
+    server.on_range = lambda path: os.utime(file, (0, 10**9 + len(server.requests)))
+    result = fetch(metadata, tmp_path / "to", ["Clotho"])
+    assert result.written == 0
+    assert "has changed while it was downloaded" in result.lacking[0][1]
+    server.on_range = None
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert fetch(metadata, tmp_path / "to", ["Clotho"]).lacking == ()
 
 
 def test_a_download_goes_on_where_it_was_left(server, metadata, tmp_path, monkeypatch):
@@ -267,6 +300,19 @@ def test_killed_at_any_time(server, metadata, corpora, tmp_path, subprocess_envi
     result = fetch(metadata, tmp_path / "to", ["FSD50K", "Voicebank"])
     assert (result.there, result.written) == (len(there), 16 - len(there))
     assert not list((tmp_path / "to").glob(".fetching/*.new"))
+
+
+def test_a_disk_that_is_full_under_way(server, metadata, tmp_path, subprocess_environment):
+    """As far as a limit on the size of files is one."""
+    arguments = ["fetch", "Voicebank", "--metadata", str(metadata), "--to", str(tmp_path / "to"), "-q"]
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000))"
+    code = f"import sys; from hive_datasets.cli.main import main; {limit}; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *arguments]
+    ended = subprocess.run(command, env=subprocess_environment, capture_output=True, text=True)
+    assert ended.returncode == 2, ended.stderr
+    assert "cannot be written: File too large. What was fetched is kept: see to it, and run it again" in ended.stderr
+    assert all(path.stat().st_size < 70_000 for name, path in files_below(tmp_path / "to").items())
+    assert fetch(metadata, tmp_path / "to", ["Voicebank"]).lacking == ()
 
 
 def test_the_report(server, metadata, tmp_path, capsys):

@@ -137,9 +137,10 @@ def test_rows_without_audio(clips, layout, tmp_path):
         assert read(storage, index, f"{folder}/{names[6]}.flac") == contents[6]
 
 
-def test_reading_at_random_what_is_sequential_says_so_once(clips, tmp_path):
+def test_reading_at_random_what_is_sequential_says_so_once(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("hive_datasets.sources.parquet_pages.MAX_PAGE_BYTES", 1 << 16)
     names, contents = clips
-    file = write(tmp_path / "a.parquet", names, [data * 200 for data in contents], "dictionary", "video_id")
+    file = write(tmp_path / "a.parquet", names, contents, "dictionary", "video_id")
     storage = open_storage(str(file))
     index = load_index(storage)
     with pytest.warns(SequentialSourceWarning, match="hive-datasets prepare") as caught:
