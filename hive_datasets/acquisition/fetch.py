@@ -37,6 +37,7 @@ from ..utils.files import locked, written_aside
 from ..utils.progress import Progress, count_items, no_progress
 from ..utils.threads import map_in_threads
 from .demand import collect_demand
+from .needs import estimate_download
 
 #: Files read at once: servers are far.
 DEFAULT_JOBS = 8
@@ -58,6 +59,7 @@ class Fetching:
         there: how many of them were there before.
         written: how many were fetched; of a dry run, would be.
         num_bytes: their bytes, about.
+        download_bytes: what has to be read for them, about: more, where files can only be had together with others.
         lacking: those that could not be, and why.
     """
 
@@ -66,6 +68,7 @@ class Fetching:
     there: int
     written: int
     num_bytes: int
+    download_bytes: int
     lacking: tuple[tuple[str, str], ...]
 
 
@@ -110,7 +113,7 @@ def fetch_sources(
     roots = Roots(tuple((prefix, _root_of(prefix, place)) for prefix in prefixes), origin="where it is published")
     catalogue = Catalogue(roots, or_sequential=True)
     catalogue.progress = progress
-    wanted = [path for path in demand.paths.to_pylist() if path.partition("/")[0] in prefixes]
+    wanted = [path for path in demand.paths.to_pylist() if _prefix(path) in prefixes]
     run = _Run(Path(folder).expanduser(), catalogue, num_workers, progress, needed=len(wanted))
     run.plan(wanted)
     if not dry_run:
@@ -161,13 +164,15 @@ class _Run:
     there: int = 0
     written: int = 0
     num_bytes: int = 0
+    download_bytes: int = 0
     single: list[LocatedSource] = field(default_factory=list)
     in_order: list[LocatedSource] = field(default_factory=list)
     lacking: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def result(self) -> Fetching:
-        return Fetching(self.folder, self.needed, self.there, self.written, self.num_bytes, tuple(self.lacking))
+        counts = self.needed, self.there, self.written, self.num_bytes, self.download_bytes
+        return Fetching(self.folder, *counts, tuple(self.lacking))
 
     def plan(self, paths: list[str]) -> None:
         """Find out what is there, and where the rest is."""
@@ -182,10 +187,16 @@ class _Run:
                     self.lacking.append((path, error.message))
                     continue
                 (self.in_order if located.is_sequential else self.single).append(located)
-        self.single.sort(key=lambda located: (located.path.partition("/")[0], located.place))
+        self.single.sort(key=lambda located: (_prefix(located.path), located.place))
         self.written = len(self.single) + len(self.in_order)
-        self.num_bytes = sum(located.num_bytes for located in self.single)
+        self.num_bytes = self.download_bytes = sum(located.num_bytes for located in self.single)
         self.num_bytes += int(sum(_mean_bytes(located.path) for located in self.in_order))
+        # of parquet, each row group once; of what is not known before it is gone through, whole archives
+        groups = {(_prefix(located.path), located.place): located.num_bytes for located in self.in_order}
+        self.download_bytes += sum(groups.values())
+        for prefix in {prefix for (prefix, _), size in groups.items() if not size}:
+            paths = [located.path for located in self.in_order if _prefix(located.path) == prefix]
+            self.download_bytes += estimate_download(find_published(prefix), paths) or 0
 
     def opened(self) -> Any:
         """The folder, in which no other process fetches, if it has space."""
@@ -304,8 +315,12 @@ class _Run:
         return checksums
 
 
+def _prefix(path: str) -> str:
+    return path.partition("/")[0]
+
+
 def _mean_bytes(path: str) -> float:
-    published = find_published(path.partition("/")[0])
+    published = find_published(_prefix(path))
     return published.bytes_per_clip if published else 0.0
 
 

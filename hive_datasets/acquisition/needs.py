@@ -215,7 +215,7 @@ def _count(
                     len(files),
                     float(seconds[number]),
                     None if there is None else len(files) - len(lacking),
-                    _estimate(published, lacking),
+                    estimate_download(published, lacking),
                     int(prepared[number]),
                     _describe_place(published) or (corpus.homepage if corpus else ""),
                     corpus.licence if corpus else "",
@@ -251,8 +251,11 @@ def _find_catalogue(given: Roots | None) -> Catalogue | None:
         return None
 
 
-def _estimate(published: Published | None, paths: list[str]) -> int | None:
-    """The bytes to download for files: of archives that are had whole, all of each."""
+def estimate_download(published: Published | None, paths: list[str]) -> int | None:
+    """About the bytes to download for files, by their metadata paths; None if that is not known.
+
+    Of archives that are had whole, all of each is counted.
+    """
     if not paths:
         return 0
     if published is None or published.is_by_hand:

@@ -14,8 +14,8 @@ def format_requirements(needs: Requirements) -> str:
     chosen, total = needs.mixtures
     parts = [f"{chosen:,} of {total:,} mixtures need", format_table(rows), "Downloads are estimates."]
     for each in needs.corpora:
-        lines = [f"{each.title}: {each.where or 'no program may get it'}. Licence: {each.licence or 'unknown'}."]
-        lines += [f"    Log in to {each.login}."] if each.login else []
+        where, login = each.where or "no program may get it", each.login or "not needed"
+        lines = [f"{each.title}: {where}. Licence: {each.licence or 'unknown'}. Login: {login}."]
         lines += [f"    {each.note}"] if each.note else []
         parts.append("\n".join(lines))
     return "\n\n".join(parts)

@@ -75,6 +75,7 @@ def _summary(result: Fetching) -> dict[str, Any]:
         "there": result.there,
         "written": result.written,
         "bytes": result.num_bytes,
+        "download_bytes": result.download_bytes,
         "lacking": dict(Counter(title_of(path) for path, _ in result.lacking)),
     }
 
@@ -83,6 +84,8 @@ def _report(result: Fetching, options: argparse.Namespace) -> str:
     done = "To be fetched" if options.dry_run else "Fetched"
     lines = [f"{result.needed:,} files are needed, and {result.there:,} were there."]
     lines.append(f"{done}: {result.written:,} files, {format_size(result.num_bytes)}.")
+    if options.dry_run:
+        lines.append(f"To be downloaded for them: about {format_size(result.download_bytes)}.")
     first: dict[str, tuple[str, str]] = {}
     for path, reason in result.lacking:
         first.setdefault(title_of(path), (path, reason))

@@ -33,7 +33,7 @@ from .published import SCHEME, find_published_root
 from .ranges import RangeFile
 from .remote import RemoteStorage
 from .roots import Roots, find_roots, name_of_root
-from .storage import SequentialStorage, Storage, is_archive, load_index, open_storage
+from .storage import SequentialStorage, Storage, is_archive, is_root, load_index, open_storage
 from .variants import RULES, choose, cut_of, is_lossy, is_video
 from .video import extract_audio
 from .whole import WholeStorage
@@ -325,7 +325,7 @@ class Catalogue:
         if parent is None or "://" in parent or not os.path.isdir(parent) or _has_entries(root):
             return root
         found = list_named(parent, first)
-        usable = [path for path in found if os.path.isdir(path) or is_archive(path)]
+        usable = [path for path in found if is_root(path)]
         if not found:
             found = usable = self._find_below(parent, first)
         if len(usable) > 1:
@@ -344,7 +344,7 @@ class Catalogue:
             return []
         folders = [path for name in names if os.path.isdir(path := f"{parent}/{name}")]
         found = [path for folder in folders for path in list_named(folder, first)]
-        usable = [path for path in found if os.path.isdir(path) or is_archive(path)]
+        usable = [path for path in found if is_root(path)]
         if len(usable) == 1 and ("", (parent,)) not in self._warned:
             self._warned.add(("", (parent,)))
             message = f"the root is one too high: the corpora are in {os.path.dirname(usable[0])}, not in {parent}"
@@ -380,7 +380,12 @@ def list_named(folder: str, component: str) -> list[str]:
     except OSError:  # it may be entered, but not listed
         return []
     paths = [f"{folder}/{name}" for name in names if fits(name)]
-    return [path for path in paths if _has_entries(path) or (os.path.isfile(path) and is_archive_name(path))]
+    return [path for path in paths if _has_entries(path) or _is_packed(path)]
+
+
+def _is_packed(path: str) -> bool:
+    """Whether it is a file that may hold a corpus, by its name."""
+    return os.path.isfile(path) and (is_archive_name(path) or is_root(path))
 
 
 def _has_entries(path: str) -> bool:

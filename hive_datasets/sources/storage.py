@@ -138,6 +138,11 @@ def _split_url(root: str) -> tuple[str | None, str, str]:
     return (protocol if separated else None), "", ""
 
 
+def is_root(path: str) -> bool:
+    """Whether a path on disk is, by its kind and name, one that can be read in place."""
+    return os.path.isdir(path) or is_archive(path) or path.endswith(PARQUET_SUFFIX)
+
+
 def _open_published(root: str, corpus: Corpus | None, or_sequential: bool) -> Storage:
     """What is had whole; see `find_published_root` for the rest."""
     published = find_published(root.removeprefix(SCHEME))

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from ..errors import SourceRootError
 from ..sources import find_corpus
 from ..sources.catalogue import Catalogue, LocatedSource, list_named
-from ..sources.storage import is_archive
+from ..sources.storage import is_root
 from .memory import recall
 from .needs import corpus_of
 from .result import CorpusSummary, NextStep, Verification
@@ -163,7 +163,7 @@ def _find_nearby(catalogue: Catalogue, name: str, but: str | None) -> str | None
     roots = [catalogue.roots.parent] if catalogue.roots.parent else [root for _, root in catalogue.roots.folders]
     for place in dict.fromkeys([*roots, *map(os.path.dirname, roots)]):
         if os.path.isdir(place):
-            found = [path for path in list_named(place, name) if os.path.isdir(path) or is_archive(path)]
+            found = [path for path in list_named(place, name) if is_root(path)]
             if len(found) == 1 and found[0] != but:
                 return found[0]
     return None

@@ -20,7 +20,7 @@ from hive_datasets import (
     TruncatedSourceError,
     verify_sources,
 )
-from hive_datasets.sources import find_corpus
+from hive_datasets.sources import find_corpus, parse_roots
 from hive_datasets.sources.catalogue import Catalogue
 from hive_datasets.sources.parquet import ParquetStorage
 from hive_datasets.sources.storage import load_index, open_storage
@@ -165,7 +165,7 @@ def test_a_repository_of_the_hub(corpora, tmp_path, monkeypatch):
     folder = write_corpus(corpora / "AudioSet", tmp_path / "repository", "pages")
     with HubServer("agkphysics/AudioSet", folder) as server:
         monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": server.url})
-        catalogue = Catalogue(hive_datasets.sources.parse_roots({"AudioSet": "hf://datasets/agkphysics/AudioSet/data"}))
+        catalogue = Catalogue(parse_roots({"AudioSet": "hf://datasets/agkphysics/AudioSet/data"}))
         for file in (corpora / "AudioSet").rglob("*.flac"):
             located = catalogue.locate(f"AudioSet/{file.relative_to(corpora / 'AudioSet')}")
             assert located.rules == ()
@@ -205,6 +205,14 @@ def test_folders_that_only_look_like_parquet(clips, tmp_path):
     assert kinds == ["FolderStorage", "FolderStorage"]
     with pytest.raises(SourceRootError, match=r"no clip is found in it: .* no column of audio"):
         load_index(open_storage(str(tmp_path / "table" / "a.parquet")))
+
+
+def test_a_file_in_the_folder_that_holds_all_corpora(clips, tmp_path):
+    names, contents = clips
+    file = write(tmp_path / "ESC50.parquet", [f"{name}.wav" for name in names], contents, "pages", "filename")
+    for roots in (tmp_path, file):
+        located = Catalogue(parse_roots(roots)).locate(f"ESC-50-master/audio/{names[7]}.wav")
+        assert (located.rules, located.read()) == ((), contents[7])
 
 
 def test_a_damaged_file_among_others(clips, tmp_path):
