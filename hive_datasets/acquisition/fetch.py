@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Fetching:
         num_bytes: their bytes, about.
         download_bytes: what has to be read for them, about: more, where files can only be had together with others.
         lacking: those that could not be, and why.
+        by_hand: corpora that were asked for as part of all, and that no program may get: title, and what to do.
     """
 
     folder: Path
@@ -70,6 +71,7 @@ class Fetching:
     num_bytes: int
     download_bytes: int
     lacking: tuple[tuple[str, str], ...]
+    by_hand: tuple[tuple[str, str], ...] = ()
 
 
 def fetch_sources(
@@ -120,7 +122,8 @@ def fetch_sources(
         with run.opened():
             run.write()
             run.finish()
-    return run.result
+    left_out = [] if corpora is not None else [prefix for prefix in demand.prefixes if prefix not in prefixes]
+    return replace(run.result, by_hand=tuple((title_of(prefix), _explain_hand(prefix)) for prefix in left_out))
 
 
 def _choose(prefixes: list[str], corpora: Collection[str] | None) -> list[str]:
@@ -147,11 +150,14 @@ def _root_of(prefix: str, place: str | None) -> str:
     if place is not None:
         return place if "://" in place else os.path.abspath(os.path.expanduser(place))
     published = find_published(prefix)
-    if published is None:
-        raise SourceRootError(f"where {prefix} is published is not known: name a copy of it (--from)")
-    if published.is_by_hand:
-        raise SourceRootError(f"{title_of(prefix)} cannot be fetched by a program. {published.note}")
+    if published is None or published.is_by_hand:
+        raise SourceRootError(f"{title_of(prefix)} cannot be fetched by a program. {_explain_hand(prefix)}")
     return SCHEME + published.corpus
+
+
+def _explain_hand(prefix: str) -> str:
+    published = find_published(prefix)
+    return published.note if published else "Where it is published is not known: name a copy of it with --from."
 
 
 @dataclass

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         progress=progress_of(options),
     )
     print(json.dumps(_summary(result), indent=2) if options.format == "json" else _report(result, options))
-    return 1 if result.lacking else 0
+    return 1 if result.lacking or result.by_hand else 0
 
 
 def _summary(result: Fetching) -> dict[str, Any]:
@@ -76,6 +76,7 @@ def _summary(result: Fetching) -> dict[str, Any]:
         "written": result.written,
         "bytes": result.num_bytes,
         "download_bytes": result.download_bytes,
+        "by_hand": dict(result.by_hand),
         "lacking": dict(Counter(title_of(path) for path, _ in result.lacking)),
     }
 
@@ -92,6 +93,7 @@ def _report(result: Fetching, options: argparse.Namespace) -> str:
     counts = Counter(title_of(path) for path, _ in result.lacking)
     for title, (path, reason) in first.items():
         lines.append(f"Lacking of {title}: {counts[title]:,} files, such as {path!r}: {reason}")
+    lines += [f"{title} cannot be fetched by a program. {advice}" for title, advice in result.by_hand]
     if first and not options.dry_run:
         lines.append(f"All are in {result.folder / LACKING_NAME}.")
     if not options.dry_run and result.written + result.there:

@@ -143,9 +143,15 @@ def test_video_in_tars_becomes_audio(server, shared, tmp_path):
     assert not [path for _, path, _ in server.requests if path.endswith(".tar.gz")]
 
 
-def test_what_no_program_may_get_is_said_with_what_to_do(server, metadata, tmp_path, capsys):
+def test_what_no_program_may_get_is_said_with_what_to_do(server, metadata, mini, tmp_path, capsys):
     with pytest.raises(SourceRootError, match=r"MUSIC21 cannot be fetched by a program. Only ids of YouTube"):
         fetch(metadata, tmp_path, ["MUSIC21"])
+    recipes = (recipe for recipe in mini if any(s.path.startswith("MUSIC_dataset") for s in recipe.sources))
+    near = {"MUSIC_dataset", "ESC-50-master", "FSD50K", "SoundBible", "Voicebank_DEMAND", "clotho_v2"}
+    own = next(recipe for recipe in recipes if {s.path.split("/")[0] for s in recipe.sources} <= near)
+    subset = Subset(metadata, splits=[own.split], mix_ids=[own.mix_id])
+    result = fetch_sources(subset, tmp_path, dry_run=True)
+    assert [title for title, _ in result.by_hand] == ["MUSIC21"]
     assert main(["fetch", "AVE", "--metadata", str(metadata), "--to", str(tmp_path), "-q"]) == 2
     assert "no mixture has sources of AVE" in capsys.readouterr().err
     assert find_published("AVE").is_by_hand
