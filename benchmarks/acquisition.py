@@ -24,7 +24,7 @@ from hive_datasets.sources.catalogue import Catalogue
 from hive_datasets.sources.roots import Roots
 from hive_datasets.utils.files import written_aside
 
-from .metadata import run_apart
+from .metadata import make_table, run_apart
 
 _ROUNDS = 7
 #: Of Hive's training set: clips of each corpus and how many of its files they are from; labels.
@@ -200,27 +200,18 @@ def make_hive_like(folder: Path, rows: int) -> Path:
 
 
 def _make_table(start: int, lengths: np.ndarray, paths: pa.Array, label: np.ndarray, *span: np.ndarray) -> pa.Table:
-    count, uses = len(lengths), len(label)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    own = {"path": paths, "label": pa.array([f"Label {number}" for number in range(_LABELS)]).take(pa.array(label))}
-    own |= {"chunk_start_second": span[0], "chunk_end_second": span[1], "crop_end_second": np.full(uses, 4.0)}
-    own |= {"crop_start_second": np.zeros(uses), "source_id": pa.array(["s1"] * uses)}
-    fields = {name: own.get(name, np.ones(uses)) for name, _ in SOURCE_FIELDS}
-    sources = pa.StructArray.from_arrays(
-        [pa.ListArray.from_arrays(offsets, pa.array(fields[name], type_)) for name, type_ in SOURCE_FIELDS],
-        fields=list(HUB_SCHEMA.field("sources").type),
-    )
-    columns = {
-        "mix_id": [f"sample_{number:08d}" for number in range(start, start + count)],
-        "split": ["train"] * count,
-        "sample_rate": [44100] * count,
-        "target_duration": [4.0] * count,
-        "num_sources": lengths,
-        "sources": sources,
-        "global_normalization_factor": [1.0] * count,
-        "final_max_amplitude": [0.95] * count,
+    uses = len(label)
+    names = pa.array([f"Label {number}" for number in range(_LABELS)])
+    fields = {name: np.ones(uses) for name, _ in SOURCE_FIELDS} | {
+        "source_id": ["s1"] * uses,
+        "path": paths,
+        "label": names.take(pa.array(label)),
+        "chunk_start_second": span[0],
+        "chunk_end_second": span[1],
+        "crop_start_second": np.zeros(uses),
+        "crop_end_second": np.full(uses, 4.0),
     }
-    return pa.table(columns, schema=HUB_SCHEMA)
+    return make_table(start, lengths, fields, np.ones(len(lengths)))
 
 
 def _write_parquet(clips: list[tuple[str, Path]], root: Path, **options: object) -> None:

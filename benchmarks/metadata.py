@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -95,6 +96,12 @@ def _make_rows(start: int, count: int, seed: list[Recipe]) -> pa.Table:
     fields = {name: [getattr(source, name) for source in chosen] for name, _ in SOURCE_FIELDS} | {"source_id": ids}
     for name in ("rms_gain", "snr_db", "applied_weight"):
         fields[name] = random.uniform(0.1, 5, len(chosen)).tolist()
+    return make_table(start, lengths, fields, random.uniform(0.03, 3.6, count))
+
+
+def make_table(start: int, lengths: Any, fields: dict[str, Any], factors: Any) -> pa.Table:
+    """Mixtures in the Hub's schema, numbered from `start`: their lengths, the fields of all sources, and factors."""
+    count, offsets = len(lengths), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     sources = pa.StructArray.from_arrays(
         [pa.ListArray.from_arrays(offsets, pa.array(fields[name], type_)) for name, type_ in SOURCE_FIELDS],
         fields=list(HUB_SCHEMA.field("sources").type),
@@ -106,7 +113,7 @@ def _make_rows(start: int, count: int, seed: list[Recipe]) -> pa.Table:
         "target_duration": [4.0] * count,
         "num_sources": lengths,
         "sources": sources,
-        "global_normalization_factor": random.uniform(0.03, 3.6, count),
+        "global_normalization_factor": factors,
         "final_max_amplitude": [0.95] * count,
     }
     return pa.table(columns, schema=HUB_SCHEMA)

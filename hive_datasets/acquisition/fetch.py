@@ -5,7 +5,6 @@ Files come to lie under the metadata's own names, each when it is whole; what is
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
@@ -33,8 +32,9 @@ from ..sources.corpora import title_of
 from ..sources.published import SCHEME, find_published
 from ..sources.servers import ask_for
 from ..sources.variants import is_video
-from ..utils.files import locked, written_aside
+from ..utils.files import locked
 from ..utils.progress import Progress, count_items, no_progress
+from ..utils.tables import write_csv
 from ..utils.threads import map_in_threads
 from .demand import collect_demand
 from .needs import estimate_download
@@ -233,17 +233,7 @@ class _Run:
 
     def finish(self) -> None:
         """Write the list of what is lacking."""
-        file = self.folder / LACKING_NAME
-        if not self.lacking:
-            file.unlink(missing_ok=True)
-            return
-        with (
-            written_aside(file) as aside,
-            aside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out,
-        ):
-            writer = csv.writer(out)
-            writer.writerow(["path", "reason"])
-            writer.writerows(self.lacking)
+        write_csv(self.folder / LACKING_NAME, [("path", "reason"), *self.lacking])
 
     def _note(self, located: LocatedSource, size: int, reason: str, advance: Callable[[int], Any]) -> None:
         if reason:

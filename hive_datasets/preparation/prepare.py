@@ -6,7 +6,7 @@ or corpora that came later, add what they need.
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import functools
 import itertools
 import os
@@ -33,8 +33,8 @@ from ..prepared.samples import SAMPLE_TYPES, SampleType
 from ..prepared.shards import PreparedClip
 from ..sources import Roots, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource, read_in_order
-from ..utils.files import written_aside
 from ..utils.progress import Progress, count_items, no_progress
+from ..utils.tables import write_csv
 from ..utils.threads import map_in_threads
 from .clips import Clip, collect_clips, iterate_clips
 from .coarse import CoarseClips
@@ -270,19 +270,9 @@ class _Run:
 
     def finish(self) -> None:
         """Write the list of what is lacking."""
-        file = self.target.folder / LACKING_NAME
-        if not self.lacking:
-            file.unlink(missing_ok=True)
-            return
-        with (
-            written_aside(file) as aside,
-            aside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out,
-        ):
-            writer = csv.writer(out)
-            writer.writerow(["path", "chunk_start_second", "chunk_end_second", "reason"])
-            for lacking in self.lacking:
-                clip = lacking.clip
-                writer.writerow([clip.path, clip.chunk_start_second, clip.chunk_end_second, lacking.reason])
+        head = ("path", "chunk_start_second", "chunk_end_second", "reason")
+        clips = ((*dataclasses.astuple(lacking.clip)[:3], lacking.reason) for lacking in self.lacking)
+        write_csv(self.target.folder / LACKING_NAME, [head, *clips])
 
     def _locate(self, path: str) -> tuple[LocatedSource | None, str]:
         try:

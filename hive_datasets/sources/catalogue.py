@@ -28,7 +28,7 @@ from .contents import Content
 from .corpora import Corpus, find_corpus
 from .folders import FolderStorage
 from .index import Extent, Index
-from .packed import PackedStorage
+from .packed import OnePassStorage
 from .published import SCHEME, find_published_root
 from .ranges import RangeFile
 from .remote import RemoteStorage
@@ -245,7 +245,7 @@ class Catalogue:
     def look_up(self, path: str, opened: OpenRoot, rest: str) -> LocatedSource:
         """As `locate`, by the index alone."""
         storage, first = opened.storage, path.partition("/")[0]
-        if isinstance(storage, (PackedStorage, WholeStorage)):  # of which nothing is known yet
+        if isinstance(storage, OnePassStorage):  # of which nothing is known yet
             return LocatedSource(path, storage.locate(rest), (), (), rest, storage, None)
         index = self._index(opened)
         for inside in storage.names(path):

@@ -15,7 +15,15 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 
-from ..errors import OutputError, SourceError, SourceFormatError, SourceNotFoundError, SourceUnreachableError, describe
+from ..errors import (
+    OutputError,
+    SourceError,
+    SourceFormatError,
+    SourceNotFoundError,
+    SourceRootError,
+    SourceUnreachableError,
+    describe,
+)
 from .archives import MAX_UNPACKED_BYTES
 from .contents import Content
 from .corpora import Corpus
@@ -37,27 +45,24 @@ PACKED_SUFFIXES = (*_TARS, ".7z")
 _WAITING = 4
 
 
-class PackedStorage:
-    """A compressed tar or a 7z, or a folder of such archives.
+class OnePassStorage:
+    """What roots have in common that can only be gone through: of what is in them nothing is known before.
 
     Args:
-        root: its path or URL, or that of the folder.
+        root: the root.
         corpus: whose clips they are, which tells by what names they may go; None for one that the registry has not.
     """
 
     def __init__(self, root: str, corpus: Corpus | None) -> None:
-        self.root = root.rstrip("/")
-        self._corpus = corpus
+        self.root, self.corpus = root.rstrip("/"), corpus
 
-    def archives(self) -> list[str]:
-        """The archives, in the order of their names."""
-        if not os.path.isdir(self.root):
-            return [self.root]
-        return sorted(os.path.join(self.root, name) for name in os.listdir(self.root) if is_packed(name))
+    def explain(self) -> str:
+        """Why it is no root to stream from, and what to do."""
+        return f"{self.root} can only be read in one pass: `hive-datasets prepare` makes one and keeps what is needed"
 
     def scan(self, progress: Callable[[int], None]) -> Scan:
-        """See `Storage`; what is in them is not known before they are gone through."""
-        raise NotImplementedError
+        """See `Storage`; cannot be done."""
+        raise SourceRootError(self.explain())
 
     def is_current(self, index: Index) -> bool:
         """See `Storage`."""
@@ -73,7 +78,25 @@ class PackedStorage:
 
     def open(self, path: str, extent: Extent | None) -> IO[bytes]:
         """See `Storage`; cannot be done."""
-        raise SourceFormatError(explain_packed(self.root))
+        raise SourceFormatError(self.explain())
+
+    def identify(self, path: str, extent: Extent | None) -> tuple[int, int] | None:
+        """See `Storage`; nothing tells."""
+        return None
+
+    def is_sequential(self, extent: Extent | None) -> bool:
+        """See `SequentialStorage`."""
+        return True
+
+
+class PackedStorage(OnePassStorage):
+    """A compressed tar or a 7z, by its path or URL, or a folder of such archives."""
+
+    def archives(self) -> list[str]:
+        """The archives, in the order of their names."""
+        if not os.path.isdir(self.root):
+            return [self.root]
+        return sorted(os.path.join(self.root, name) for name in os.listdir(self.root) if is_packed(name))
 
     def identify(self, path: str, extent: Extent | None) -> tuple[int, int] | None:
         """See `Storage`; a member is the same as long as all archives are."""
@@ -83,13 +106,9 @@ class PackedStorage:
         key = repr([(status.st_size, status.st_mtime_ns) for status in statuses])
         return sum(status.st_size for status in statuses), zlib.crc32(key.encode())
 
-    def is_sequential(self, extent: Extent | None) -> bool:
-        """See `SequentialStorage`."""
-        return True
-
     def read_in_order(self, wanted: Mapping[str, Extent | None]) -> Iterator[tuple[str, Content | SourceError]]:
         """See `SequentialStorage`; ends as soon as all is found."""
-        left = Wanted(wanted, self.root, self._corpus)
+        left = Wanted(wanted, self.root, self.corpus)
         problems: list[str] = []
         archives = self.archives()
         for archive in archives:
@@ -181,11 +200,6 @@ def read_wanted(
 def is_packed(name: str) -> bool:
     """Whether a file is such an archive, by its name."""
     return name.partition("?")[0].lower().endswith(PACKED_SUFFIXES)
-
-
-def explain_packed(archive: str) -> str:
-    """Why it is no root to stream from, and what to do."""
-    return f"{archive} can only be read in one pass: `hive-datasets prepare` makes one and keeps what is needed"
 
 
 def _key(path: str) -> str:

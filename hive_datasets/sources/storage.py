@@ -28,7 +28,7 @@ from .remote import RemoteStorage, list_folder
 from .roots import archive_protocol
 from .servers import ask
 from .variants import is_audio
-from .whole import WholeStorage, explain_whole
+from .whole import WholeStorage
 
 #: Called with the number of files seen so far.
 Progress = Callable[[int], None]
@@ -148,9 +148,10 @@ def _open_published(root: str, corpus: Corpus | None, or_sequential: bool) -> St
     published = find_published(root.removeprefix(SCHEME))
     if published is None or not published.is_whole:
         raise SourceRootError(f"{root}: it is not known how this corpus is published")
+    storage = WholeStorage(root, corpus, published)
     if not or_sequential:
-        raise SourceRootError(explain_whole(root))
-    return WholeStorage(root, corpus, published)
+        raise SourceRootError(storage.explain())
+    return storage
 
 
 def _is_packed(root: str) -> bool:

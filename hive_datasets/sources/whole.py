@@ -6,22 +6,21 @@ import hashlib
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
-from ..errors import SourceError, SourceFormatError, SourceNotFoundError, TruncatedSourceError, describe
+from ..errors import SourceError, SourceNotFoundError, TruncatedSourceError, describe
 from ..utils.files import cache_folder, written_aside
 from ..utils.progress import Progress, no_progress
 from .contents import Content
 from .corpora import Corpus
 from .downloads import downloaded
-from .index import Extent, Index, Scan
-from .packed import Wanted, is_packed, read_wanted
-from .published import SCHEME, Published, PublishedFile
+from .index import Extent
+from .packed import OnePassStorage, Wanted, is_packed, read_wanted
+from .published import Published, PublishedFile
 
 
-class WholeStorage:
+class WholeStorage(OnePassStorage):
     """A root ``published://NAME`` of a corpus that can only be had whole.
 
     Args:
@@ -31,41 +30,21 @@ class WholeStorage:
     """
 
     def __init__(self, root: str, corpus: Corpus | None, published: Published) -> None:
-        self.root, self._corpus, self._published = root, corpus, published
+        super().__init__(root, corpus)
+        self._published = published
         #: Told how far downloads are.
         self.progress: Progress = no_progress
 
-    def scan(self, progress: Callable[[int], None]) -> Scan:
-        """See `Storage`; what is in its archives is not known before they are gone through."""
-        raise NotImplementedError
-
-    def is_current(self, index: Index) -> bool:
-        """See `Storage`."""
-        return False
-
-    def names(self, path: str) -> tuple[str, ...]:
-        """See `Storage`."""
-        return (path.partition("/")[2],)
-
-    def locate(self, path: str) -> str:
-        """See `Storage`."""
-        return f"{self.root}/{path}"
-
-    def open(self, path: str, extent: Extent | None) -> IO[bytes]:
-        """See `Storage`; cannot be done."""
-        raise SourceFormatError(explain_whole(self.root))
-
-    def identify(self, path: str, extent: Extent | None) -> tuple[int, int] | None:
-        """See `Storage`; nothing tells."""
-        return None
-
-    def is_sequential(self, extent: Extent | None) -> bool:
-        """See `SequentialStorage`."""
-        return True
+    def explain(self) -> str:
+        """See `OnePassStorage`."""
+        return (
+            f"{self.root}: {self._published.corpus} is published in archives that can only be had whole: "
+            "`hive-datasets prepare --from-published` and `hive-datasets fetch` go through them"
+        )
 
     def read_in_order(self, wanted: Mapping[str, Extent | None]) -> Iterator[tuple[str, Content | SourceError]]:
         """See `SequentialStorage`; an archive of which it is known that it has nothing of it is not downloaded."""
-        left = Wanted(wanted, self.root, self._corpus)
+        left = Wanted(wanted, self.root, self.corpus)
         problems: list[str] = []
         for file in self._published.files:
             members = self._recall(file)
@@ -83,11 +62,7 @@ class WholeStorage:
                 problems.append(error.message)
         reason = f": {problems[0]}" if problems else f": none of its {len(self._published.files)} archives has it"
         for path in left:
-            yield path, SourceNotFoundError(f"it is not in {self._corpus_title}{reason}")
-
-    @property
-    def _corpus_title(self) -> str:
-        return f"{self._corpus.title if self._corpus else self._published.corpus} as it is published"
+            yield path, SourceNotFoundError(f"it is not in {self._published.corpus} as it is published{reason}")
 
     def _recall(self, file: PublishedFile) -> list[str] | None:
         """The members of an archive that was gone through to its end; None if none was."""
@@ -104,15 +79,6 @@ class WholeStorage:
     def _members_file(self, file: PublishedFile) -> Path:
         key = hashlib.sha256(repr((self._published.locate(file), file.bytes, file.md5)).encode()).hexdigest()[:24]
         return cache_folder("members") / f"{key}.txt"
-
-
-def explain_whole(root: str) -> str:
-    """Why it is no root to stream from, and what to do."""
-    name = root.removeprefix(SCHEME)
-    return (
-        f"{root}: {name} is published in archives that can only be had whole: `hive-datasets prepare --from-published` "
-        "and `hive-datasets fetch` go through them"
-    )
 
 
 def _read_zip(archive: Path, left: Wanted) -> Iterator[tuple[str, Content]]:
