@@ -32,6 +32,7 @@ from ..errors import (
     describe,
 )
 from ..utils.threads import map_in_threads
+from .blocks import BLOCK_SIZE
 from .contents import Content
 from .corpora import Corpus, ParquetRule
 from .index import Extent, Index, Scan
@@ -202,7 +203,8 @@ class ParquetStorage:
     def _find_clips(
         self, data: Bytes, chunk: Chunk, names: list[str | None], first_row: int, problems: list[str]
     ) -> Iterator[tuple[str, Place, int]]:
-        places = find_places(data.read_at, chunk)
+        # of a remote file, blocks for the cache would be all of it, where clips are larger than blocks
+        places = find_places(data.read_once if chunk.size > chunk.rows * BLOCK_SIZE else data.read_at, chunk)
         if places is None:
             kind = _GROUP
             places = [Place(row, chunk.start, chunk.size, row) for row in range(chunk.rows)]

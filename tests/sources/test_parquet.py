@@ -161,6 +161,18 @@ def test_a_clip_is_one_small_read(clips, tmp_path):
         assert sum(command == "GET" for command, _, _ in server.requests) <= 2
 
 
+def test_listing_a_remote_file_reads_little_of_it(tmp_path):
+    """Where there is no index of pages, from the length of one clip to that of the next."""
+    contents = [np.random.default_rng(number).bytes(900_000) for number in range(8)]
+    write(tmp_path / "a.parquet", [f"{number:011}" for number in range(8)], contents, "one plain page", "video_id")
+    with FileServer(tmp_path) as server:
+        storage = open_storage(f"{server.url}/a.parquet")
+        index = load_index(storage)
+        spans = [span.removeprefix("bytes=").split("-") for _, _, span in server.requests if span]
+        assert sum(int(stop) - int(start) + 1 for start, stop in spans) < 1_000_000
+        assert read(storage, index, "00000000005.wav") == contents[5]
+
+
 def test_a_repository_of_the_hub(corpora, tmp_path, monkeypatch):
     folder = write_corpus(corpora / "AudioSet", tmp_path / "repository", "pages")
     with HubServer("agkphysics/AudioSet", folder) as server:

@@ -93,19 +93,14 @@ def test_more_folders_in_common_win_and_equals_are_all_told():
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 
-@given(names, st.sampled_from(["wav", "flac"]), st.sampled_from(["", " ", "  "]), st.booleans(), st.booleans())
-def test_a_variant_of_any_name_is_found_and_explained(stem, suffix, space, decomposed, prefixed):
-    """What the loose key lets an index find, the rules explain, and the other way round."""
+@given(names, st.sampled_from(["wav", "flac"]), st.sampled_from(["", " ", "  "]), st.booleans())
+def test_a_variant_of_any_name_is_found_and_explained(stem, suffix, space, decomposed):
+    """What the loose key lets an index find, the rules explain."""
     corpus = find_corpus("Clotho")
     wanted = f"{stem}.wav"
     name = space + (unicodedata.normalize("NFD", stem) if decomposed else stem) + "." + suffix
-    if prefixed:
-        name = "Y" + name
-    rules = explain(wanted, name, "/d", corpus)
-    if loose_key(name) == loose_key(wanted):
-        assert rules is not None
-    elif not prefixed:
-        raise AssertionError((wanted, name))
+    assert loose_key(name) == loose_key(wanted)
+    assert explain(wanted, name, "/d", corpus) is not None
 
 
 @given(
