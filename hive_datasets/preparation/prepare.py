@@ -42,6 +42,8 @@ from .target import Target
 
 #: Bytes of a shard: a few hundred shards hold all of Hive, and what is lost when interrupted is soon made again.
 SHARD_BYTES = 2 << 30
+#: Of files that are read together with others, so many wait for each thread, in memory.
+_FILES_AHEAD = 16
 #: The list of what could not be prepared.
 LACKING_NAME = "lacking.csv"
 
@@ -316,7 +318,9 @@ class _Run:
         self, tasks: Iterable[_Task], sample_type: SampleType, advance: Callable[[int], Any]
     ) -> Iterator[PreparedClip]:
         make = functools.partial(self._make_one, sample_type=sample_type)
-        for made in map_in_threads(make, tasks, self.num_workers):
+        # files that come a group at a time, while the next group is read: enough for all threads until it is there
+        ahead = _FILES_AHEAD if self.in_order else 2
+        for made in map_in_threads(make, tasks, self.num_workers, ahead):
             if isinstance(made, Lacking):
                 advance(self._bytes_of(made.clip))
                 self.lacking.append(made)

@@ -87,11 +87,13 @@ def call_in_threads(
         raise
 
 
-def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+def map_in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int, ahead: int = _ITEMS_AHEAD
+) -> Iterator[Result]:
     """The results of calling `function` with every item in `jobs` threads, in the order of the items.
 
-    No more than a few items are taken ahead of the results, so that memory stays flat. Whatever ends this early, the
-    items begun are finished, unless that takes longer than a moment, and the others are not begun.
+    No more than a few items a thread, `ahead`, are taken ahead of the results, so that memory stays flat. Whatever ends
+    this early, the items begun are finished, unless that takes longer than a moment, and the others are not begun.
 
     Example:
         >>> list(map_in_threads(lambda item: item * item, range(5), 2))
@@ -117,7 +119,7 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], jo
         for item in items:
             begun.append(Future())
             todo.put((item, begun[-1]))
-            if len(begun) > _ITEMS_AHEAD * jobs:
+            if len(begun) > ahead * jobs:
                 yield _await(begun.popleft())
         while begun:
             yield _await(begun.popleft())

@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 import soundfile
+from filelock import FileLock
 
 from hive_datasets import (
     Mixer,
@@ -267,6 +268,15 @@ def test_a_download_goes_on_where_it_was_left(server, metadata, tmp_path, monkey
     assert min(starts) == 300_000
 
 
+def test_one_process_at_a_time(server, metadata, tmp_path):
+    (tmp_path / ".fetching").mkdir()
+    with (
+        FileLock(tmp_path / ".fetching" / ".lock"),
+        pytest.raises(OutputError, match="another process is fetch"),
+    ):
+        fetch(metadata, tmp_path, ["Voicebank"])
+
+
 def test_a_full_disk_is_told_before(server, metadata, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
@@ -279,14 +289,14 @@ KILLED = """
 import os, signal, sys
 from hive_datasets.cli.main import main
 from hive_datasets.acquisition import fetch
-write, count = fetch._Run._write, 0
-def die(self, data, target):
+replace, count = os.replace, 0
+def die(source, target):
     global count
-    count += 1
+    count += str(source).endswith(".new")
     if count == 9:
         os.kill(os.getpid(), signal.{signal})
-    write(self, data, target)
-fetch._Run._write = die
+    replace(source, target)
+fetch.os.replace = die
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main(sys.argv[1:]))
 """

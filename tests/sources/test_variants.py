@@ -53,6 +53,7 @@ AUDIOSET = "audioset_data/audio/unbal_train"
         ("VGGSound", "wav/-_c-EF_hi___000010.wav", "/d", "wav/-_c-EF_hi___10_20.wav", ("times",)),
         ("VGGSound", "wav/-_c-EF_hi___000010.wav", "/d", "wav/-_c-EF_hi___10000_20000.wav", ("times",)),
         ("VGGSound", "wav/-_c-EF_hi___000010.wav", "/d", "wav/-_c-EF_hi___20000_30000.wav", None),
+        ("VGGSound", "wav/-_c-EF_hi___000010.wav", "/d", "wav/-_c-EF_hi___000020.wav", None),
         ("VGGSound", "wav/-_c-EF_hi___000010.wav", "/d", "wav/-_c-EF_hi__.wav", None),  # which seconds of it?
         ("AVE", "AVE_truncate/-_c-EF_hi___2_9.wav", "/d", "AVE_truncate/-_c-EF_hi__.mp4", ("video", "cut")),
         ("AVE", "AVE_truncate/-_c-EF_hi___2_9.wav", "/d", "AVE_truncate/-_c-EF_hi___2_9.mp4", ("video",)),
