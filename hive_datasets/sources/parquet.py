@@ -73,8 +73,8 @@ class ParquetStorage:
         self._bytes = JoinedBytes(self.root, [])
         self._chunks: dict[str, list[Chunk]] = {}
         self._lock = threading.Lock()
-        #: The row group that was decoded last: where it begins, and its values.
-        self._group: tuple[int, pa.Array] | None = None
+        #: The row group that was decoded last: its file, where it begins, and its values.
+        self._group: tuple[tuple[str, int], pa.Array] | None = None
         self._has_warned = False
 
     def scan(self, progress: Callable[[int], None]) -> Scan:
@@ -231,11 +231,7 @@ class ParquetStorage:
         for dotted in wanted:
             values = table.column(dotted.partition(".")[0]).combine_chunks()
             for field in dotted.split(".")[1:]:
-                values = (
-                    values.field(field)
-                    if not values.null_count
-                    else values.flatten()[values.type.get_field_index(field)]
-                )
+                values = values.flatten()[values.type.get_field_index(field)]  # with the nulls of what it is in
             texts = values.to_pylist()
             names = [
                 known or (self._name(text) if text is not None else None)
@@ -284,7 +280,7 @@ class ParquetStorage:
 
     def _read_group(self, data: JoinedBytes, chunk: Chunk, keep: bool = True) -> pa.Array:
         """The audio of a whole row group; the last one is kept."""
-        key = hash((data.name, chunk.start))
+        key = data.name, chunk.start
         if self._group is not None and self._group[0] == key:
             return self._group[1]
         self._group = None  # before the next is there

@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 from huggingface_hub import HfApi
 
-from ..errors import SourceRootError
+from ..errors import SourceNotFoundError, SourceRootError
 from .corpora import find_corpus, list_corpora
-from .roots import Roots, find_roots, join_root, parse_roots
+from .roots import Roots, archive_protocol, find_roots, join_root, parse_roots
 from .servers import ask_for
 
 #: How roots begin that mean: from where it is published.
@@ -116,6 +116,11 @@ class Published:
             return f"hf://datasets/{self.repository}@{commit}/{file.name}"
         return file.address or self.address + quote(file.name)
 
+    def locate_root(self, file: PublishedFile) -> str:
+        """A file as a root: an archive by its name, also where its URL has another."""
+        url, protocol = self.locate(file), archive_protocol(file.name)
+        return f"{protocol}://::{url}" if protocol and not archive_protocol(url) else url
+
 
 def find_published(name: str) -> Published | None:
     """Where a corpus is published, by any of its names; None for one that the registry has not.
@@ -139,7 +144,7 @@ def find_published_root(root: str, rest: str) -> str:
     if published is None:
         raise SourceRootError(f"{root}: where {name} is published is not known")
     file = published.find_file(rest)
-    return root if published.is_whole else published.locate(file)
+    return root if published.is_whole else published.locate_root(file)
 
 
 def publish_roots(given: Any, names: Collection[str] = ()) -> Roots:
@@ -193,7 +198,11 @@ def find_commit(repository: str, revision: str) -> str:
     if re.fullmatch("[0-9a-f]{40}", revision):
         return revision
     api = HfApi()
-    info = ask_for(api.endpoint, lambda: api.dataset_info(repository, revision=revision))
+    try:
+        info = ask_for(api.endpoint, lambda: api.dataset_info(repository, revision=revision))
+    except SourceNotFoundError:
+        message = f"the Hub ({api.endpoint}) has no dataset {repository} at revision {revision}"
+        raise SourceRootError(f"{message}: {REGISTRY_VARIABLE} names another place") from None
     return str(info.sha)
 
 

@@ -133,17 +133,18 @@ class JoinedBytes:
     def __init__(self, name: str, parts: Sequence[Part]) -> None:
         self.name, self.parts = name, tuple(parts)
         ends = list(itertools.accumulate(part.size for part in self.parts))
-        self.starts = [0, *ends[:-1]]
+        self.starts = [0, *ends][: len(ends)]
         self.size = ends[-1] if ends else 0
         self.version = zlib.crc32(repr([(part.size, part.version) for part in self.parts]).encode()) | 1
         self._opened: OrderedDict[int, Bytes] = OrderedDict()
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See `Bytes`; raises a `SourceError` if a part that is needed is missing or has changed."""
-        position = bisect.bisect_right(self.starts, offset) - 1
-        inside = offset - self.starts[position]
-        if inside + length <= self.parts[position].size:  # as nearly always
-            return self._open(position).read_at(inside, length)
+        if 0 <= offset < self.size:
+            position = bisect.bisect_right(self.starts, offset) - 1
+            inside = offset - self.starts[position]
+            if inside + length <= self.parts[position].size:  # as nearly always
+                return self._open(position).read_at(inside, length)
         return self._read(offset, length, lambda part: part.read_at)
 
     def read_once(self, offset: int, length: int) -> bytes:

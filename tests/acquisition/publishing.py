@@ -75,10 +75,11 @@ def publish_soundbible(corpora, folder):
 
 def publish_voicebank(corpora, folder):
     """A zip that is not in parts, at an address of its own."""
-    with zipfile.ZipFile(folder / "clean.zip", "w") as archive:
+    (folder / "bitstreams").mkdir()
+    with zipfile.ZipFile(folder / "bitstreams" / "download", "w") as archive:
         for path in sorted((corpora / "Voicebank_DEMAND").rglob("*.wav")):
             archive.write(path, path.relative_to(corpora / "Voicebank_DEMAND"))
-    address = "{address}/clean.zip"
+    address = "{address}/bitstreams/download"  # as Edinburgh's has no name either
     return entry("Voicebank_DEMAND", "ranges", [{"name": "clean_trainset_28spk_wav.zip", "address": address}])
 
 

@@ -186,8 +186,8 @@ def test_a_checksum_that_differs(server, published, metadata, tmp_path, monkeypa
     )
     assert not [name for name in files_below(tmp_path / "to") if name.endswith(".wav")]
     damaged = tmp_path / "Voicebank.zip"
-    data = bytearray((folder / "clean.zip").read_bytes())
-    with zipfile.ZipFile(folder / "clean.zip") as archive:
+    data = bytearray((folder / "bitstreams" / "download").read_bytes())
+    with zipfile.ZipFile(folder / "bitstreams" / "download") as archive:
         member = archive.getinfo("clean_trainset_28spk_wav/p287_004.wav")
     data[member.header_offset + 5_000] ^= 1
     damaged.write_bytes(data)
@@ -210,7 +210,7 @@ def test_a_file_that_changes_on_the_server(server, published, metadata, tmp_path
 @pytest.mark.parametrize("corpus", ["Clotho", "Voicebank", "SoundBible"])
 def test_a_server_that_answers_otherwise(server, metadata, tmp_path, status, corpus, monkeypatch):
     monkeypatch.setenv("HIVE_TIMEOUT", "0.2")
-    server.fault = lambda path: status if path.endswith((".7z", ".zip", ".flac")) else None
+    server.fault = lambda path: status if path.endswith((".7z", "/download", ".flac")) else None
     if status == 404:
         result = fetch(metadata, tmp_path, [corpus])
         assert result.written == 0 and result.lacking

@@ -263,3 +263,12 @@ def test_more_files_than_may_be_open(clips, tmp_path, monkeypatch):
     for name, data in zip(names, contents, strict=True):
         assert read(storage, index, f"{name}.wav") == data
     assert len(storage._bytes._opened) == 2
+
+
+def test_a_folder_of_no_clips(tmp_path):
+    pq.write_table(pa.table({"audio": pa.array([], AUDIO)}), tmp_path / "a.parquet")
+    with pytest.raises(SourceRootError, match="no clip is found in it"):
+        load_index(open_storage(str(tmp_path)))
+    (tmp_path / "a.parquet").unlink()
+    with pytest.raises(SourceRootError, match="it has no file of parquet"):
+        ParquetStorage(str(tmp_path), None).scan(lambda files: None)
