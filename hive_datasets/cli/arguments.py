@@ -23,25 +23,28 @@ from ..sources.servers import DEFAULT_TIMEOUT, TIMEOUT_VARIABLE, parse_timeout
 from ..utils.progress import Progress, no_progress, show_progress
 
 
-def add_subset(parser: argparse.ArgumentParser, positional: bool = True) -> None:
+def add_subset(parser: argparse.ArgumentParser, has_roots: bool = True) -> None:
     """Add the arguments that say which mixtures of which metadata, and where the corpora are.
 
     Args:
         parser: of a command.
-        positional: whether METADATA is an argument without a name, where no others are.
+        has_roots: whether there are corpora; if not, METADATA is named, since other arguments stand in its place.
     """
     group = parser.add_argument_group("which mixtures")
-    named: dict[str, Any] = {"nargs": "?"} if positional else {}
+    named: dict[str, Any] = {"nargs": "?"} if has_roots else {}
     group.add_argument(
-        "metadata" if positional else "--metadata",
+        "metadata" if has_roots else "--metadata",
         metavar="METADATA",
         help="file, folder or URL; default: what load_dataset reads",
         **named,
     )
     group.add_argument("--demo", action="store_true", help="the demo's mixtures, of generated sounds")
-    group.add_argument(
-        "--dataset-paths", metavar="PATHS", help="the corpora: JSON text, a JSON file, a folder, an archive or a URL"
-    )
+    if has_roots:
+        group.add_argument(
+            "--dataset-paths",
+            metavar="PATHS",
+            help="the corpora: JSON text, a JSON file, a folder, an archive or a URL",
+        )
     several: dict[str, Any] = {"nargs": "+", "action": "extend"}
     group.add_argument("--split", metavar="SPLIT", type=parse_name, **several, help="only these splits")
     group.add_argument("--num-sources", metavar="N", type=parse_positive, **several, help="only mixtures of N sources")
@@ -52,10 +55,14 @@ def add_subset(parser: argparse.ArgumentParser, positional: bool = True) -> None
         "--mix-ids", metavar="FILE", type=Path, help="only the mixtures that a text file lists, a mix_id a line"
     )
     available = group.add_mutually_exclusive_group()
-    available.add_argument("--available-only", action="store_true", help="only mixtures whose sources are all there")
+    if has_roots:
+        available.add_argument(
+            "--available-only", action="store_true", help="only mixtures whose sources are all there"
+        )
     available.add_argument(
-        "--available-list", metavar="FILE", help="only those that hive-verify-sources --write-index has listed"
+        "--available-list", metavar="FILE", help="only those that `needs` or `verify` --write-index has listed"
     )
+    parser.set_defaults(dataset_paths=None, available_only=False)
     group.add_argument("--limit", metavar="N", type=parse_positive, help="only the first N mixtures")
     add_timeout(group)
 

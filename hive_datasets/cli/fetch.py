@@ -35,7 +35,7 @@ def add_command(commands: Any) -> None:
     """Add the subcommand to `main`'s parser."""
     parser = add_parser(commands, "fetch", "get what mixtures need of the corpora", _DESCRIPTION, _EXAMPLES, _LEFT)
     parser.add_argument("corpora", metavar="CORPUS", nargs="+", type=parse_name, help='or "all" that programs may get')
-    add_subset(parser, positional=False)
+    add_subset(parser, has_roots=False)
     parser.add_argument("--to", "-o", "--out", metavar="DIR", required=True, dest="out", help="where to")
     parser.add_argument("--from", metavar="PLACE", dest="place", help="a folder, archive or URL that has the corpus")
     parser.add_argument(
