@@ -35,18 +35,22 @@ system:
 	{ apt-get -qq update && apt-get -qq install -y chromium ffmpeg zip >/dev/null; } || \
 	echo 'Chromium, ffmpeg or zip is not installed: the tests that need them are skipped'
 
-.venv/demo.installed: setup.cfg
+# first, since environments that are made at the same time would else both make it, and one of them fail
+.venv:
+	mkdir -p $@
+
+.venv/demo.installed: setup.cfg | .venv
 	$(PYTHON) -m venv .venv
 	.venv/bin/$(PIP) -e '.[plot]'
 	touch $@
 
 # torch is pinned: an open range would take a build with several GB of CUDA libraries
-.venv/dev.installed: setup.cfg
+.venv/dev.installed: setup.cfg | .venv
 	$(PYTHON) -m venv .venv
 	.venv/bin/$(PIP) torch==2.13.0 -e '.[bench,browse,dev,evaluate,fast,fetch,http,openai,plot,s3,sherpa,torch,train,transformers,video]'
 	touch $@
 
-.venv/datasets-%/installed: setup.cfg
+.venv/datasets-%/installed: setup.cfg | .venv
 	$(PYTHON) -m venv .venv/datasets-$*
 	.venv/datasets-$*/bin/$(PIP) 'datasets==$*.0' hypothesis pytest pytest-xdist -e $(if $(filter 4.0,$*),'.[plot]',.)
 	touch $@
