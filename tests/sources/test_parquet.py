@@ -29,7 +29,7 @@ from tests.hub_server import HubServer
 from tests.sources.parquets import AUDIO, LAYOUTS, write, write_corpus
 
 
-@pytest.fixture(scope="session", params=LAYOUTS)
+@pytest.fixture(scope="session", params=["dictionary", "pages", "one plain page"])
 def parquets(request, corpora, make_once):
     def make(folder):
         for corpus in corpora.iterdir():
