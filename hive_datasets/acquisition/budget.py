@@ -54,11 +54,11 @@ def choose_mixtures(
     return _Filling(clips, rows, row_sources, clip_bytes, chosen, weights).fill(budget)
 
 
-def weigh_by_labels(label_ids: npt.NDArray[np.int16], row_sources: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def weigh_by_labels(label_ids: npt.NDArray[np.int32], row_sources: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """How much each mixture counts, for a choice that is balanced over labels; 1 in the mean.
 
     Example:
-        >>> weigh_by_labels(np.array([0, 0, 0, 1], np.int16), np.array([2, 2], np.uint8)).round(2)
+        >>> weigh_by_labels(np.array([0, 0, 0, 1], np.int32), np.array([2, 2], np.uint8)).round(2)
         array([0.67, 1.33])
     """
     rarity = 1.0 / np.bincount(label_ids)[label_ids]

@@ -23,7 +23,7 @@ _TYPES = {
     "files": np.int32,
     "seconds": np.float64,
     "clips": np.int32,
-    "label_ids": np.int16,
+    "label_ids": np.int32,
     "row_sources": np.uint8,
     "row_splits": np.int8,
 }
@@ -52,7 +52,7 @@ class Demand:
     seconds: npt.NDArray[np.float64]
     corpora: npt.NDArray[np.int16]
     clips: npt.NDArray[np.int32]
-    label_ids: npt.NDArray[np.int16]
+    label_ids: npt.NDArray[np.int32]
     row_sources: npt.NDArray[np.uint8]
     row_splits: npt.NDArray[np.int8]
     mix_ids: pa.ChunkedArray

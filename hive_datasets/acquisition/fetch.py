@@ -36,6 +36,7 @@ from ..utils.files import locked
 from ..utils.progress import Progress, count_items, no_progress
 from ..utils.tables import write_csv
 from ..utils.threads import map_in_threads
+from ..verification.needs import corpus_of
 from .demand import collect_demand
 from .needs import estimate_download
 
@@ -113,9 +114,8 @@ def fetch_sources(
         raise SourceRootError(f"{published_at} is of one corpus, and these are {len(prefixes)}: name the one")
     place = None if published_at is None else os.fspath(published_at)
     roots = Roots(tuple((prefix, _root_of(prefix, place)) for prefix in prefixes), origin="where it is published")
-    catalogue = Catalogue(roots, or_sequential=True)
-    catalogue.progress = progress
-    wanted = [path for path in demand.paths.to_pylist() if _prefix(path) in prefixes]
+    catalogue = Catalogue(roots, or_sequential=True, progress=progress)
+    wanted = [path for path in demand.paths.to_pylist() if corpus_of(path) in prefixes]
     run = _Run(Path(folder).expanduser(), catalogue, num_workers, progress, needed=len(wanted))
     run.plan(wanted)
     if not dry_run:
@@ -193,15 +193,15 @@ class _Run:
                     self.lacking.append((path, error.message))
                     continue
                 (self.in_order if located.is_sequential else self.single).append(located)
-        self.single.sort(key=lambda located: (_prefix(located.path), located.place))
+        self.single.sort(key=lambda located: (corpus_of(located.path), located.place))
         self.written = len(self.single) + len(self.in_order)
         self.num_bytes = self.download_bytes = sum(located.num_bytes for located in self.single)
         self.num_bytes += int(sum(_mean_bytes(located.path) for located in self.in_order))
         # of parquet, each row group once; of what is not known before it is gone through, whole archives
-        groups = {(_prefix(located.path), located.place): located.num_bytes for located in self.in_order}
+        groups = {(corpus_of(located.path), located.place): located.num_bytes for located in self.in_order}
         self.download_bytes += sum(groups.values())
         for prefix in {prefix for (prefix, _), size in groups.items() if not size}:
-            paths = [located.path for located in self.in_order if _prefix(located.path) == prefix]
+            paths = [located.path for located in self.in_order if corpus_of(located.path) == prefix]
             self.download_bytes += estimate_download(find_published(prefix), paths) or 0
 
     def opened(self) -> Any:
@@ -286,8 +286,9 @@ class _Run:
         """Where a file comes to lie: under the metadata's name, with a suffix that tells what it is."""
         target = self.folder / located.path
         name = located.content.name if located.content is not None else located.inside
-        suffix = ".wav" if is_video(name) else os.path.splitext(name)[1].lower()
-        return target.with_suffix(suffix) if suffix else target
+        suffix = ".wav" if is_video(name) else os.path.splitext(name)[1]
+        is_other = suffix and suffix.lower() != target.suffix.lower()
+        return target.with_suffix(suffix) if is_other else target
 
     def _find_checksums(self) -> dict[str, str]:
         """The SHA-256 of single files of the Hub, by their locations."""
@@ -311,12 +312,8 @@ class _Run:
         return checksums
 
 
-def _prefix(path: str) -> str:
-    return path.partition("/")[0]
-
-
 def _mean_bytes(path: str) -> float:
-    published = find_published(_prefix(path))
+    published = find_published(corpus_of(path))
     return published.bytes_per_clip if published else 0.0
 
 

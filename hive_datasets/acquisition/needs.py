@@ -18,7 +18,7 @@ from ..errors import MetadataUnavailableError, SourceError, SourceRootError, Sou
 from ..mixing import Mixer
 from ..sources import Roots, find_corpus, find_roots, parse_roots
 from ..sources.catalogue import Catalogue
-from ..sources.corpora import title_of
+from ..sources.corpora import name_of, title_of
 from ..sources.published import Published, find_published
 from ..utils.files import written_aside
 from ..utils.progress import Progress, count_items, no_progress
@@ -162,12 +162,12 @@ def find_requirements(
 
 
 def _rows_of_corpora(demand: Demand, corpora: Collection[str]) -> npt.NDArray[np.bool_]:
-    names = {_name(name) for name in corpora}
-    unknown = [name for name in corpora if _name(name) not in {_name(prefix) for prefix in demand.prefixes}]
+    names = {name_of(name) for name in corpora}
+    unknown = [name for name in corpora if name_of(name) not in {name_of(prefix) for prefix in demand.prefixes}]
     if unknown:
         known = ", ".join(sorted(map(title_of, demand.prefixes)))
         raise MetadataUnavailableError(f"no mixture has sources of {', '.join(unknown)}; there are {known}")
-    allowed = np.array([_name(prefix) in names for prefix in demand.prefixes])[demand.corpora]
+    allowed = np.array([name_of(prefix) in names for prefix in demand.prefixes])[demand.corpora]
     lacks = ~allowed[demand.files[demand.clips]]
     rows: npt.NDArray[np.bool_] = np.ones(len(demand.row_sources), dtype=bool)
     rows[demand.row_of_use[lacks]] = False
@@ -283,8 +283,3 @@ def _mark(positions: npt.NDArray[np.integer[Any]], count: int) -> npt.NDArray[np
     marked = np.zeros(count, dtype=bool)
     marked[positions] = True
     return marked
-
-
-def _name(name: str) -> str:
-    corpus = find_corpus(name)
-    return corpus.name if corpus else name.casefold()

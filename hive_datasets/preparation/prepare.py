@@ -23,7 +23,6 @@ from ..dataset import Subset, as_subset
 from ..errors import (
     PreparedSourcesError,
     SourceError,
-    SourceNotFoundError,
     SourceRootError,
 )
 from ..mixing import Mixer
@@ -35,15 +34,15 @@ from ..sources import Roots, find_roots, parse_roots
 from ..sources.catalogue import Catalogue, LocatedSource, read_in_order
 from ..utils.progress import Progress, count_items, no_progress
 from ..utils.tables import write_csv
-from ..utils.threads import map_in_threads
+from ..utils.threads import ITEMS_AHEAD, map_in_threads
 from .clips import Clip, collect_clips, iterate_clips
 from .coarse import CoarseClips
 from .target import Target
 
 #: Bytes of a shard: a few hundred shards hold all of Hive, and what is lost when interrupted is soon made again.
 SHARD_BYTES = 2 << 30
-#: Of files that are read together with others, so many wait for each thread, in memory.
-_FILES_AHEAD = 16
+#: Of files that are read together with others, so many wait in memory.
+_FILES_AHEAD = 32
 #: The list of what could not be prepared.
 LACKING_NAME = "lacking.csv"
 
@@ -157,12 +156,11 @@ def prepare_sources(
     run = _Run(
         target=Target(Path(folder).expanduser(), sampling_rate, sample_type),
         tables=functools.partial(as_subset(mixtures).tables, Mixer(given, sampling_rate, prepared=False)),
-        catalogue=Catalogue(find_roots(given), or_sequential=True),
+        catalogue=Catalogue(find_roots(given), or_sequential=True, progress=progress),
         num_workers=num_workers or os.cpu_count() or 1,
         shard_bytes=shard_bytes,
         progress=progress,
     )
-    run.catalogue.progress = progress
     run.collect(only_crops)
     with run.target.opened(dry_run):
         run.plan(verify)
@@ -306,20 +304,17 @@ class _Run:
                 left.setdefault(clip.path, []).append(clip)
             else:
                 yield _Task(clip)
-        for found in read_in_order(map(self.in_order.__getitem__, left)):
+        for found in read_in_order([self.in_order[path] for path in left]):
             located, error = found if isinstance(found, tuple) else (found, None)
             for clip in left.pop(located.path):
                 yield _Task(clip, located, error)
-        absent = SourceNotFoundError("there is no such file in it")
-        for clip in itertools.chain.from_iterable(left.values()):
-            yield _Task(clip, None, absent)
 
     def _make(
         self, tasks: Iterable[_Task], sample_type: SampleType, advance: Callable[[int], Any]
     ) -> Iterator[PreparedClip]:
         make = functools.partial(self._make_one, sample_type=sample_type)
-        # files that come a group at a time, while the next group is read: enough for all threads until it is there
-        ahead = _FILES_AHEAD if self.in_order else 2
+        # of files that come a group at a time, enough for all threads until the next group is there
+        ahead = max(ITEMS_AHEAD, _FILES_AHEAD // self.num_workers) if self.in_order else ITEMS_AHEAD
         for made in map_in_threads(make, tasks, self.num_workers, ahead):
             if isinstance(made, Lacking):
                 advance(self._bytes_of(made.clip))

@@ -21,6 +21,7 @@ from ..errors import (
     SourceRootError,
     SourceUnreachableError,
     VariantSourceWarning,
+    describe,
 )
 from ..utils.progress import Progress, no_progress
 from .archives import ZipStorage, is_archive_name
@@ -111,7 +112,10 @@ class LocatedSource:
         """
         opened = self.open()
         if isinstance(opened, str):
-            return Path(opened).read_bytes()
+            try:
+                return Path(opened).read_bytes()
+            except OSError as error:
+                raise SourceError(describe(error)) from None
         data = opened.read()
         if isinstance(opened, RangeFile) and opened.error is not None:
             raise opened.error
@@ -201,6 +205,7 @@ class Catalogue:
     Args:
         roots: the configuration.
         or_sequential: whether a root may be one that can only be read in one pass, by `read_in_order`.
+        progress: told how far it is when archives are downloaded whole.
 
     Example:
         >>> import hive_datasets
@@ -211,11 +216,9 @@ class Catalogue:
         hive_datasets.errors.SourceNotFoundError: there is no such file, nor a known variant of it
     """
 
-    def __init__(self, roots: Roots, or_sequential: bool = False) -> None:
+    def __init__(self, roots: Roots, or_sequential: bool = False, progress: Progress = no_progress) -> None:
         self.roots = roots
-        self._or_sequential = or_sequential
-        #: Told how far it is when archives are downloaded whole.
-        self.progress: Progress = no_progress
+        self._or_sequential, self._progress = or_sequential, progress
         self._opened: dict[str, OpenRoot] = {}
         #: When a root could last not be opened or listed, and why: a dead server must not be asked for every path.
         self._failed: dict[str, tuple[float, SourceRootError | SourceUnreachableError]] = {}
@@ -284,7 +287,7 @@ class Catalogue:
                 opened = OpenRoot(self._find_in_parent(root, first), find_corpus(first), self._or_sequential)
             self._opened[root] = opened
             if isinstance(opened.storage, WholeStorage):
-                opened.storage.progress = self.progress
+                opened.storage.progress = self._progress
         return opened, rest
 
     def _index(self, opened: OpenRoot) -> Index:

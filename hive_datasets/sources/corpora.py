@@ -121,6 +121,17 @@ def _fold(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).casefold()
 
 
+def name_of(name: str) -> str:
+    """This library's name of a corpus; of unknown ones, the name in lower case, by which it is compared.
+
+    Example:
+        >>> name_of("esc-50"), name_of("Recordings")
+        ('ESC50', 'recordings')
+    """
+    corpus = find_corpus(name)
+    return corpus.name if corpus else name.casefold()
+
+
 def title_of(path: str) -> str:
     """The title of the corpus that a metadata path belongs to; of unknown ones, the path's first component.
 

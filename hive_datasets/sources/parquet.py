@@ -74,7 +74,7 @@ class ParquetStorage:
         self._chunks: dict[str, list[Chunk]] = {}
         self._lock = threading.Lock()
         #: The row group that was decoded last: its file, where it begins, and its values.
-        self._group: tuple[tuple[str, int], pa.Array] | None = None
+        self._group: tuple[tuple[int, int], pa.Array] | None = None
         self._has_warned = False
 
     def scan(self, progress: Callable[[int], None]) -> Scan:
@@ -89,7 +89,7 @@ class ParquetStorage:
             folder = self._folder_of(part.location)
             for name, place, kind in found.clips:
                 method = kind + _KINDS * (place.position or 0)
-                scan.add(folder, name, Extent(start + place.offset, place.size, place.size, method, place.row))
+                scan.add(folder, name, Extent(start + place.offset, place.size, place.size, method))
             for problem in found.problems:
                 scan.add_problem(f"{part.location}: {problem}")
             progress(len(scan))
@@ -124,8 +124,8 @@ class ParquetStorage:
         """See `Storage`; a row is the same as long as its file is."""
         if extent is None:
             return None
-        part = self._bytes.find(extent.offset)
-        key = repr((extent.offset, extent.method, extent.version, part.size, part.version))
+        _, part = self._bytes.find(extent.offset)
+        key = repr((extent.offset, extent.method, part.size, part.version))
         return (extent.size, zlib.crc32(key.encode())) if part.version else None
 
     def open(self, path: str, extent: Extent | None) -> RangeFile | IO[bytes]:
@@ -134,12 +134,16 @@ class ParquetStorage:
         kind = extent.method % _KINDS
         if kind == _RANGE:
             return RangeFile(self._bytes, extent.offset, extent.size)
-        file, chunk = self._find_chunk(extent)
+        start, chunk = self._find_chunk(extent)
         if kind == _PAGE:
-            return self._open_page(file, chunk, extent)
+            return self._open_page(start, chunk, extent)
         self._warn()
         with self._lock:
-            return io.BytesIO(_pick(self._read_group(file, chunk), extent.method // _KINDS))
+            key = (start, chunk.start)
+            if self._group is None or self._group[0] != key:
+                self._group = None  # before the next is there
+                self._group = (key, self._read_group(start, chunk))
+            return io.BytesIO(_pick(self._group[1], extent.method // _KINDS))
 
     def is_sequential(self, extent: Extent | None) -> bool:
         """See `SequentialStorage`."""
@@ -149,14 +153,13 @@ class ParquetStorage:
         """See `SequentialStorage`; row groups that have nothing of it are not read."""
         extents = sorted((extent.offset, path, extent) for path, extent in wanted.items() if extent is not None)
         for _, group in itertools.groupby(extents, key=lambda each: each[0]):
-            values: pa.Array | None = None
+            values: pa.Array | SourceError | None = None  # of the one before, of which nothing is left
             for _, path, extent in group:
                 try:
-                    if values is None:
-                        values = self._read_group(*self._find_chunk(extent), keep=False)
-                    yield path, Content(path, _pick(values, extent.method // _KINDS))
+                    values = values or self._read_group(*self._find_chunk(extent))
                 except SourceError as error:
-                    yield path, error
+                    values = error
+                yield path, values if isinstance(values, SourceError) else _pick_one(path, values, extent)
 
     def _list_files(self) -> list[Part]:
         if "://" in self.root:
@@ -191,7 +194,7 @@ class ParquetStorage:
                 for number, chunk in enumerate(chunks):
                     names = self._read_names(opened, number, column)
                     clips += self._find_clips(data, chunk, names, start, problems)
-                    start += chunk.rows
+                    start += chunk.rows  # by which its problems name rows
         except SourceUnreachableError:
             raise
         except Exception as error:  # a file may be broken in more ways than its readers have exceptions for
@@ -215,7 +218,7 @@ class ParquetStorage:
             name = names[place.row]
             nameless += name is None
             if name is not None:
-                yield name, place._replace(row=first_row + place.row), _RANGE if place.position is None else kind
+                yield name, place, _RANGE if place.position is None else kind
         if nameless:
             problems.append(f"{nameless:,} rows from row {first_row} on have no name")
         if len(places) < chunk.rows:
@@ -250,57 +253,61 @@ class ParquetStorage:
     def _read_chunks(self, data: Bytes, column: str) -> list[Chunk]:
         return read_chunks(data.read_at, data.size, (column, "bytes"))
 
-    def _find_chunk(self, extent: Extent) -> tuple[JoinedBytes, Chunk]:
-        """The file that an extent is in, and the row group."""
-        part = self._bytes.find(extent.offset)
-        start = self._bytes.starts[self._bytes.parts.index(part)]
-        data = JoinedBytes(part.location, [part])
+    def _find_chunk(self, extent: Extent) -> tuple[int, Chunk]:
+        """Where the file begins that an extent is in, in all of them together, and the row group."""
+        start, part = self._bytes.find(extent.offset)
         try:
             if part.location not in self._chunks:
-                with pq.ParquetFile(pa.PythonFile(RangeFile(data), "r")) as opened:
+                file = self._file_at(start, part)
+                with pq.ParquetFile(pa.PythonFile(file, "r")) as opened:
                     column = find_audio_column(opened.schema_arrow, self._rule.audio)
-                self._chunks[part.location] = self._read_chunks(data, column)
+                self._chunks[part.location] = self._read_chunks(JoinedBytes(part.location, [part]), column)
         except (PageError, pa.ArrowException, OSError) as error:
             raise TruncatedSourceError(f"{part.location} is damaged, or has changed: {describe(error)}") from None
         for chunk in self._chunks[part.location]:
             if chunk.start <= extent.offset - start < chunk.end:
-                return data, chunk
+                return start, chunk
         raise TruncatedSourceError(f"{part.location} has changed since it was listed: no row group is there")
 
-    def _open_page(self, data: JoinedBytes, chunk: Chunk, extent: Extent) -> RangeFile | IO[bytes]:
-        start = self._bytes.starts[self._bytes.parts.index(data.parts[0])]
-        place = Place(extent.version, extent.offset - start, extent.packed_size, extent.method // _KINDS)
+    def _file_at(self, start: int, part: Part) -> RangeFile:
+        return RangeFile(self._bytes, start, part.size)
+
+    def _open_page(self, start: int, chunk: Chunk, extent: Extent) -> RangeFile | IO[bytes]:
+        def read(offset: int, length: int) -> bytes:
+            return self._bytes.read_at(start + offset, length)
+
+        place = Place(0, extent.offset - start, extent.packed_size, extent.method // _KINDS)
         try:
-            found = find_value(data.read_at, chunk, place)
+            found = find_value(read, chunk, place)
         except PageError as error:
-            raise TruncatedSourceError(f"{data.name}: {error}: it is damaged, or has changed") from None
+            name = self._bytes.find(start)[1].location
+            raise TruncatedSourceError(f"{name}: {error}: it is damaged, or has changed") from None
         if found is None:
             raise EmptySourceError("its row has no audio, but null")
-        return io.BytesIO(found) if isinstance(found, bytes) else RangeFile(data, *found)
+        if isinstance(found, bytes):
+            return io.BytesIO(found)
+        offset, size = found
+        return RangeFile(self._bytes, start + offset, size)
 
-    def _read_group(self, data: JoinedBytes, chunk: Chunk, keep: bool = True) -> pa.Array:
-        """The audio of a whole row group; the last one is kept."""
-        key = data.name, chunk.start
-        if self._group is not None and self._group[0] == key:
-            return self._group[1]
-        self._group = None  # before the next is there
-        file, location = RangeFile(data), data.parts[0].location
+    def _read_group(self, start: int, chunk: Chunk) -> pa.Array:
+        """The audio of a whole row group."""
+        _, part = self._bytes.find(start)
+        file = self._file_at(start, part)
         try:
-            data.read_at(0, 1)  # which tells whether it is still the same
-            source = pa.PythonFile(file, "r") if "://" in location else location
+            file.read(1)  # which tells whether it is still the same
+            if file.error is not None:
+                raise file.error
+            source = pa.PythonFile(file, "r") if "://" in part.location else part.location
             with pq.ParquetFile(source, page_checksum_verification=True) as opened:
                 column = find_audio_column(opened.schema_arrow, self._rule.audio)
-                number = self._chunks[data.parts[0].location].index(chunk)
+                number = self._chunks[part.location].index(chunk)
                 table = opened.read_row_group(number, columns=[f"{column}.bytes"])
         except (pa.ArrowException, OSError) as error:
             if file.error is not None and not isinstance(file.error, SourceError):
                 raise file.error from None
-            raise TruncatedSourceError(f"{data.name} is damaged: {describe(file.error or error)}") from None
+            raise TruncatedSourceError(f"{part.location} is damaged: {describe(file.error or error)}") from None
         chunks = [chunk.flatten()[0] for chunk in table.column(0).chunks]
-        values = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
-        if keep:
-            self._group = (key, values)
-        return values
+        return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
 
     def _warn(self) -> None:
         if not self._has_warned:
@@ -372,6 +379,13 @@ def _pick(values: pa.Array, number: int) -> bytes:
         raise EmptySourceError("its row has no audio, but null")
     data: bytes = value.as_py()
     return data
+
+
+def _pick_one(path: str, values: pa.Array, extent: Extent) -> Content | SourceError:
+    try:
+        return Content(path, _pick(values, extent.method // _KINDS))
+    except SourceError as error:
+        return error
 
 
 def is_parquet(names: Iterable[str]) -> bool:

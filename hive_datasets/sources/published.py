@@ -19,7 +19,7 @@ from urllib.parse import quote
 from huggingface_hub import HfApi
 
 from ..errors import SourceNotFoundError, SourceRootError
-from .corpora import find_corpus, list_corpora
+from .corpora import find_corpus, list_corpora, name_of
 from .roots import Roots, archive_protocol, find_roots, join_root, parse_roots
 from .servers import ask_for
 
@@ -177,7 +177,7 @@ def publish_roots(given: Any, names: Collection[str] = ()) -> Roots:
     folders = list(others.folders)
     if others.parent is not None:
         folders = [(corpus.prefix, join_root(others.parent, corpus.prefix)) for corpus in list_corpora()]
-    kept = [(name, root) for name, root in folders if getattr(find_corpus(name), "name", name) not in chosen]
+    kept = [(name, root) for name, root in folders if name_of(name) not in chosen]
     return Roots((*chosen.items(), *kept), origin="dataset_paths and where corpora are published")
 
 

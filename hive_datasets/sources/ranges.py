@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..errors import HiveError, SourceError, SourceNotFoundError, describe
+from ..errors import HiveError, SourceError, SourceNotFoundError, TruncatedSourceError, describe
 from .blocks import BLOCK_SIZE, find_block_cache
 from .servers import ask
 
@@ -128,12 +128,14 @@ class JoinedBytes:
 
     Attributes:
         starts: where in the run each part begins.
+        gaps: of the parts that are missing: where each begins, and the part.
     """
 
     def __init__(self, name: str, parts: Sequence[Part]) -> None:
         self.name, self.parts = name, tuple(parts)
         ends = list(itertools.accumulate(part.size for part in self.parts))
         self.starts = [0, *ends][: len(ends)]
+        self.gaps = [(start, part) for start, part in zip(self.starts, self.parts, strict=True) if part.problem]
         self.size = ends[-1] if ends else 0
         self.version = zlib.crc32(repr([(part.size, part.version) for part in self.parts]).encode()) | 1
         self._opened: OrderedDict[int, Bytes] = OrderedDict()
@@ -165,9 +167,10 @@ class JoinedBytes:
                 break
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def find(self, offset: int) -> Part:
-        """The part that a byte of the run is in."""
-        return self.parts[bisect.bisect_right(self.starts, offset) - 1]
+    def find(self, offset: int) -> tuple[int, Part]:
+        """Where the part begins that a byte of the run is in, and the part."""
+        position = bisect.bisect_right(self.starts, offset) - 1
+        return self.starts[position], self.parts[position]
 
     def _open(self, position: int) -> Bytes:
         part = self.parts[position]
@@ -209,8 +212,12 @@ class RangeFile(io.RawIOBase):
         return self.readall() if size is None or size < 0 else self._take(size)
 
     def readall(self) -> bytes:
-        """See `io.RawIOBase`; all at once, and kept by no cache."""
-        return self._take(self._length, is_once=True)
+        """See `io.RawIOBase`; all at once, kept by no cache. What ends early has an `error`."""
+        wanted = self._length - self._position
+        data = self._take(self._length, is_once=True)
+        if len(data) < wanted and self.error is None:
+            self.error = TruncatedSourceError(f"of {wanted:,} bytes only {len(data):,} are there")
+        return data
 
     def _take(self, wanted: int, is_once: bool = False) -> bytes:
         wanted = min(wanted, self._length - self._position)

@@ -164,8 +164,7 @@ def parse_roots(dataset_paths: Any, origin: str = "dataset_paths") -> Roots:
     if not text.strip():
         raise SourceRootError(f"{origin} is empty")
     path = _absolute(text, Path.cwd(), origin)
-    is_packed = archive_protocol(path) or path.endswith(".parquet")
-    if "://" in path or os.path.isdir(path) or (is_packed and os.path.isfile(path)):
+    if "://" in path or os.path.isdir(path) or (_PACKED.search(path) and os.path.isfile(path)):
         name = name_of_root(path)
         # a root that bears the name of one corpus is that one's
         return Roots(folders=((name, path),), origin=origin) if find_corpus(name) else Roots(parent=path, origin=origin)

@@ -86,10 +86,8 @@ def list_members(parts: JoinedBytes) -> Iterator[Member]:
 def find_gap(parts: JoinedBytes, member: Member) -> Part | None:
     """The missing part that some of a member is in; None if all of it is there."""
     stop = member.offset + _LOCAL_HEADER_BYTES + len(member.name) + member.packed_size
-    for start, part in zip(parts.starts, parts.parts, strict=True):
-        if part.problem and member.offset < start + part.size and stop > start:
-            return part
-    return None
+    touched = (part for start, part in parts.gaps if member.offset < start + part.size and stop > start)
+    return next(touched, None)
 
 
 def _count_parts(last: Bytes) -> int:

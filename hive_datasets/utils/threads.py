@@ -19,7 +19,7 @@ _PATIENCE_SECONDS = 1.0
 #: This thread wakes so often while it waits: Ctrl-C that comes just before a wait without end is seen after it only.
 _WAKE_SECONDS = 1.0
 #: Items begun ahead of the result that is waited for, a thread.
-_ITEMS_AHEAD = 2
+ITEMS_AHEAD = 2
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -88,7 +88,7 @@ def call_in_threads(
 
 
 def map_in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], jobs: int, ahead: int = _ITEMS_AHEAD
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int, ahead: int = ITEMS_AHEAD
 ) -> Iterator[Result]:
     """The results of calling `function` with every item in `jobs` threads, in the order of the items.
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..recipe.parsing import normalize_split
-from ..sources import find_corpus
+from ..sources.corpora import name_of
 
 #: Seconds on each side of a crop that a resampler needs too.
 CROP_MARGIN = 0.1
@@ -142,7 +142,7 @@ def collect_needs(
         keep_spans: whether to keep which seconds are needed.
     """
     collector = _Collector(keep_spans)
-    wanted = None if corpora is None else {_corpus_name(name) for name in corpora}
+    wanted = None if corpora is None else {name_of(name) for name in corpora}
     for table in tables:
         if splits is not None:
             names = sorted(map(normalize_split, splits))
@@ -158,18 +158,13 @@ def corpus_of(path: str) -> str:
     return path.partition("/")[0]
 
 
-def _corpus_name(component: str) -> str:
-    corpus = find_corpus(component)
-    return corpus.name if corpus else component.casefold()
-
-
 def _keep_corpora(table: pa.Table, wanted: set[str]) -> pa.Table:
     """The rows that have sources of these corpora, and of their sources only those."""
     if not len(table):
         return table
     sources = table.column("sources").combine_chunks()
     uses = sources.flatten()
-    keep = np.fromiter((_corpus_name(corpus_of(path)) in wanted for path in uses.field("path").to_pylist()), bool)
+    keep = np.fromiter((name_of(corpus_of(path)) in wanted for path in uses.field("path").to_pylist()), bool)
     lengths = np.bincount(pc.list_parent_indices(sources).to_numpy()[keep], minlength=len(table))
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     kept = pa.ListArray.from_arrays(offsets, uses.filter(pa.array(keep)))
