@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ _PIECE_BYTES, _HASHED_BYTES = 8 << 20, 1 << 20
 _PART, _WRONG = ".part", ".wrong"
 #: Kept free on the disk.
 _SPARE_BYTES = 64 << 20
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 
 
 def find_scratch() -> Path:
@@ -62,7 +64,7 @@ def _download(published: Published, file: PublishedFile, target: Path, progress:
     info = ask(url, lambda fs, path: fs.info(path))
     size, version = info.get("size"), version_of(info)
     _check_space(target, (size or file.bytes or 0) - _done(part, size, version))
-    with progress(f"downloading {target.name}", "bytes", size or file.bytes) as advance, _writing(target):
+    with progress(f"downloading {target.name}", "bytes", size or file.bytes) as advance:
         if size is None or not info.get("partial", True):
             ask(url, lambda fs, path: _copy_stream(fs, path, part, advance))
         else:
@@ -86,12 +88,14 @@ def _download_from_hub(published: Published, file: PublishedFile, target: Path, 
     )
     if not infos:
         raise SourceError(f"{repository} has no file {file.name} at {revision}")
-    _check_space(target, infos[0].size)
-    with progress(f"downloading {target.name}", "bytes", infos[0].size) as advance, _writing(target):
-        found = ask_for(
-            api.endpoint,
-            lambda: hf_hub_download(repository, file.name, repo_type="dataset", revision=revision, local_dir=aside),
-        )
+    _check_space(target, infos[0].size - sum(path.stat().st_size for path in aside.rglob("*") if path.is_file()))
+
+    def download() -> str:
+        with _writing(target):
+            return hf_hub_download(repository, file.name, repo_type="dataset", revision=revision, local_dir=aside)
+
+    with progress(f"downloading {target.name}", "bytes", infos[0].size) as advance:
+        found = ask_for(api.endpoint, download)
         advance(infos[0].size)
     _check_sum(published, file, Path(found), "sha256", infos[0].lfs.sha256 if infos[0].lfs else "")
     _place(Path(found), target)
@@ -101,23 +105,22 @@ def _download_from_hub(published: Published, file: PublishedFile, target: Path, 
 def _copy_pieces(source: RemoteBytes, part: Path, advance: Callable[[int], Any]) -> None:
     """Go on where an earlier attempt was left, if that was of the same contents."""
     done = _done(part, source.size, source.version)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    _note_file(part).write_text(json.dumps([source.size, source.version]))
-    with part.open("r+b" if done else "wb") as out:
-        out.seek(done)
-        out.truncate()
-        advance(done)
-        while done < source.size:
-            data = source.read_once(done, _PIECE_BYTES)
-            out.write(data)
-            done += len(data)
-            advance(len(data))
+    with _writing(part):
+        _note_file(part).write_text(json.dumps([source.size, source.version]))
+        with part.open("r+b" if done else "wb") as out:
+            out.seek(done)
+            out.truncate()
+            advance(done)
+            while done < source.size:
+                data = source.read_once(done, _PIECE_BYTES)
+                out.write(data)
+                done += len(data)
+                advance(len(data))
 
 
 def _copy_stream(fs: Any, path: str, part: Path, advance: Callable[[int], Any]) -> None:
     """Of a server that gives all or nothing."""
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with fs.open(path, "rb", block_size=0) as stream, part.open("wb") as out:
+    with _writing(part), fs.open(path, "rb", block_size=0) as stream, part.open("wb") as out:
         while data := stream.read(_HASHED_BYTES):
             out.write(data)
             advance(len(data))
@@ -173,12 +176,11 @@ def _place(part: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _writing(target: Path) -> Iterator[None]:
+    """Tell errors of the disk, which nobody must take for the server's, from all others."""
     try:
         yield
-    except SourceError:
-        raise
     except OSError as error:
-        if error.errno is None or hasattr(error, "message"):
+        if error.errno not in _OF_THE_DISK:
             raise
         message = f"{target} cannot be written: {describe(error)}. What is there is kept"
         raise OutputError(f"{message}: see to it, and run it again to go on.") from None

@@ -11,7 +11,7 @@ import tarfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -212,7 +212,9 @@ def _read_members(archive: str, is_wanted: Callable[[str], bool]) -> Iterator[tu
     read = _read_7z if archive.lower().endswith(".7z") else _read_tar
     try:
         yield from read(file, archive, is_wanted)
-    except (OSError, EOFError, tarfile.TarError, zlib.error):
+    except (
+        Exception
+    ):  # each kind of archive has exceptions of its own; to all, what a server fails to give is an early end
         if file.error is not None:
             raise file.error from None
         raise
@@ -241,12 +243,7 @@ def _read_tar(file: RangeFile, archive: str, is_wanted: Callable[[str], bool]) -
 
 def _read_7z(file: RangeFile, archive: str, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """py7zr hands members to a receiver; here it does so in a thread, which waits until each is taken."""
-    try:
-        import py7zr
-        import py7zr.io
-    except ImportError:
-        hint = 'pip install "hive-datasets[fetch]"'
-        raise SourceFormatError(f"7z is read by py7zr, which is not installed: {hint}") from None
+    py7zr = find_py7zr()
     results: queue.Queue[tuple[str, bytes] | BaseException | None] = queue.Queue(_WAITING)
     is_over = threading.Event()
 
@@ -258,7 +255,7 @@ def _read_7z(file: RangeFile, archive: str, is_wanted: Callable[[str], bool]) ->
                 continue
         raise InterruptedError("nobody takes it any more")
 
-    class Receiver(py7zr.io.Py7zBytesIO):
+    class Receiver(py7zr.io.Py7zBytesIO):  # type: ignore[misc,name-defined]
         def write(self, data: bytes | bytearray) -> int:
             if is_over.is_set():
                 raise InterruptedError("nobody takes it any more")
@@ -267,13 +264,13 @@ def _read_7z(file: RangeFile, archive: str, is_wanted: Callable[[str], bool]) ->
         def close(self) -> None:
             put((self.filename, self.read()))
 
-    class Factory(py7zr.io.WriterFactory):
+    class Factory(py7zr.io.WriterFactory):  # type: ignore[misc,name-defined]
         def create(self, filename: str) -> Any:
             return Receiver(filename, MAX_UNPACKED_BYTES)
 
     def unpack() -> None:
         try:
-            with py7zr.SevenZipFile(cast(IO[bytes], file), "r") as opened:
+            with py7zr.SevenZipFile(file, "r") as opened:
                 opened.extract(targets=list(filter(is_wanted, opened.getnames())), factory=Factory())
             put(None)
         except BaseException as error:
@@ -290,6 +287,21 @@ def _read_7z(file: RangeFile, archive: str, is_wanted: Callable[[str], bool]) ->
     finally:
         is_over.set()
         thread.join(1.0)
+
+
+def find_py7zr() -> Any:
+    """The package that reads 7z.
+
+    Raises:
+        SourceFormatError: it is not installed.
+    """
+    try:
+        import py7zr
+        import py7zr.io
+    except ImportError:
+        hint = 'pip install "hive-datasets[fetch]"'
+        raise SourceFormatError(f"7z is read by py7zr, which is not installed: {hint}") from None
+    return py7zr
 
 
 def _take(results: queue.Queue[Any]) -> Any:

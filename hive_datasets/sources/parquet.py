@@ -155,10 +155,11 @@ class ParquetStorage:
         for _, group in itertools.groupby(extents, key=lambda each: each[0]):
             values: pa.Array | SourceError | None = None  # of the one before, of which nothing is left
             for _, path, extent in group:
-                try:
-                    values = values or self._read_group(*self._find_chunk(extent))
-                except SourceError as error:
-                    values = error
+                if values is None:
+                    try:
+                        values = self._read_group(*self._find_chunk(extent))
+                    except SourceError as error:
+                        values = error
                 yield path, values if isinstance(values, SourceError) else _pick_one(path, values, extent)
 
     def _list_files(self) -> list[Part]:

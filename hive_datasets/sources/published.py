@@ -65,6 +65,7 @@ class Published:
         address: what the names of files are put behind.
         login: what one has to log in to; empty if to nothing.
         note: what else to know, or what to do by hand.
+        is_video: whether its clips are videos.
     """
 
     corpus: str
@@ -78,6 +79,7 @@ class Published:
     address: str = ""
     login: str = ""
     note: str = ""
+    is_video: bool = False
 
     @property
     def is_by_hand(self) -> bool:

@@ -29,7 +29,7 @@ def extract_audio(opened: str | RangeFile | IO[bytes], cut: tuple[float, float] 
         TruncatedSourceError: it is damaged.
         EmptySourceError: it has no samples, or none in the cut.
     """
-    av = _find_av()
+    av = find_av()
     blocks = []
     try:
         with av.open(opened) as container:
@@ -59,7 +59,12 @@ def extract_audio(opened: str | RangeFile | IO[bytes], cut: tuple[float, float] 
     return made
 
 
-def _find_av() -> Any:
+def find_av() -> Any:
+    """The package that reads video.
+
+    Raises:
+        SourceFormatError: it is not installed.
+    """
     try:
         import av
     except ImportError:

@@ -9,15 +9,23 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import SourceError, SourceNotFoundError, TruncatedSourceError, describe
+from ..errors import (
+    SourceError,
+    SourceFormatError,
+    SourceNotFoundError,
+    SourceRootError,
+    TruncatedSourceError,
+    describe,
+)
 from ..utils.files import cache_folder, written_aside
 from ..utils.progress import Progress, no_progress
 from .contents import Content
 from .corpora import Corpus
 from .downloads import downloaded
 from .index import Extent
-from .packed import OnePassStorage, Wanted, is_packed, read_wanted
+from .packed import OnePassStorage, Wanted, find_py7zr, is_packed, read_wanted
 from .published import Published, PublishedFile
+from .video import find_av
 
 
 class WholeStorage(OnePassStorage):
@@ -27,11 +35,21 @@ class WholeStorage(OnePassStorage):
         root: the root.
         corpus: the corpus.
         published: where it is.
+
+    Raises:
+        SourceRootError: what reads its archives is not installed.
     """
 
     def __init__(self, root: str, corpus: Corpus | None, published: Published) -> None:
         super().__init__(root, corpus)
         self._published = published
+        try:  # before hundreds of GB are downloaded
+            if published.is_video:
+                find_av()
+            if any(file.name.endswith(".7z") for file in published.files):
+                find_py7zr()
+        except SourceFormatError as error:
+            raise SourceRootError(f"{root}: {error.message}") from None
         #: Told how far downloads are.
         self.progress: Progress = no_progress
 

@@ -92,4 +92,4 @@ def publish_vggsound(corpora, folder):
         video = write_video(folder / "aside" / f"{path.stem}.mp4", frames, rate)
         member = f"scratch/shared/beegfs/hchen/train_data/VGGSound_final/video/{video.name}"
         files.append({"name": pack({member: video.read_bytes()}, folder / f"vggsound_{number:02}.tar.gz").name})
-    return entry("VGGSound", "whole", files)
+    return entry("VGGSound", "whole", files, is_video=True)

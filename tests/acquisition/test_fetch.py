@@ -254,6 +254,17 @@ def test_a_file_that_is_another_in_between(server, published, metadata, tmp_path
     assert fetch(metadata, tmp_path / "to", ["Clotho"]).lacking == ()
 
 
+@pytest.mark.parametrize(("corpus", "package"), [("Clotho", "py7zr"), ("VGGSound", "PyAV")])
+def test_what_reads_an_archive_is_there_before_it_is_downloaded(
+    server, shared, metadata, tmp_path, monkeypatch, corpus, package
+):
+    monkeypatch.setitem(sys.modules, {"PyAV": "av"}.get(package, package), None)
+    result = fetch(metadata if corpus == "Clotho" else shared / "hive_rows.json", tmp_path, [corpus])
+    assert result.written == 0
+    assert {f"{package}, which is not installed: pip install" in reason for _, reason in result.lacking} == {True}
+    assert server.requests == []
+
+
 def test_a_download_goes_on_where_it_was_left(server, metadata, tmp_path, monkeypatch):
     monkeypatch.setattr("hive_datasets.sources.downloads._PIECE_BYTES", 100_000)
     server.broken_from = 250_000

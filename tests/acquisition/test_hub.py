@@ -44,7 +44,7 @@ def run(subprocess_environment, tmp_path):
     ]
     (tmp_path / "published.json").write_text(json.dumps(entries))
 
-    def run(server, *arguments):
+    def run(server, *arguments, first=""):
         environment = {
             **subprocess_environment,
             "HF_ENDPOINT": server.url,
@@ -54,7 +54,7 @@ def run(subprocess_environment, tmp_path):
             "HIVE_PUBLISHED": str(tmp_path / "published.json"),
             "HIVE_SCRATCH": str(tmp_path / "scratch"),
         }
-        code = "import sys; from hive_datasets.cli.main import main; sys.exit(main())"
+        code = f"import sys; from hive_datasets.cli.main import main; {first}sys.exit(main())"
         command = [sys.executable, "-c", code, *map(str, arguments), "--quiet", "--format", "json"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -86,6 +86,17 @@ def test_whole_archives_of_the_hub(repository, shared, run, tmp_path):
     assert not [path for path in (tmp_path / "scratch").rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
+def test_a_full_disk_is_not_taken_for_the_hub_s_fault(repository, shared, run, tmp_path):
+    """As far as a limit on the size of files is one."""
+    arguments = ["VGGSound", "--metadata", shared / "hive_rows.json", "--to", tmp_path / "to"]
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
+    with HubServer(REPOSITORY, repository) as server:
+        ended = run(server, "fetch", *arguments, first=limit)
+        assert ended.returncode == 2
+        assert "vggsound_00.tar.gz cannot be written: File too large. What is there is kept" in ended.stderr
+        assert json.loads(run(server, "fetch", *arguments).stdout)["written"] == 1
+
+
 def test_a_file_that_is_not_what_the_hub_says(repository, shared, run, tmp_path, monkeypatch):
     """Single files have its SHA-256."""
     monkeypatch.setattr("tests.hub_server.Handler.send_file", send_damaged)
@@ -95,7 +106,7 @@ def test_a_file_that_is_not_what_the_hub_says(repository, shared, run, tmp_path,
     assert ended.returncode == 1, ended.stderr
     assert json.loads(ended.stdout)["written"] == 0
     assert "its SHA-256 is not" in (tmp_path / "to" / "lacking.csv").read_text()
-    assert not list((tmp_path / "to" / "FSD50K").rglob("*.wav")) if (tmp_path / "to" / "FSD50K").exists() else True
+    assert not list((tmp_path / "to").glob("FSD50K/**/*.wav"))
 
 
 def send_damaged(self, file):
