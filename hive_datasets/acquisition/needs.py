@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..dataset import Subset, as_subset
 from ..errors import MetadataUnavailableError, SourceError, SourceRootError, SourceUnreachableError
@@ -22,6 +21,7 @@ from ..sources.corpora import name_of, title_of
 from ..sources.published import Published, find_published
 from ..utils.files import written_aside
 from ..utils.progress import Progress, count_items, no_progress
+from ..verification.report import write_mixture_list
 from .budget import choose_mixtures, weigh_by_labels
 from .demand import Demand, collect_demand
 
@@ -95,10 +95,7 @@ class Requirements:
 
     def write_mixtures(self, file: Path) -> int:
         """Write the list of the mixtures, as parquet; returns how many they are."""
-        table = self.chosen_mixtures()
-        with written_aside(file) as aside:
-            pq.write_table(table, aside, write_page_checksum=True)
-        return len(table)
+        return write_mixture_list(self.chosen_mixtures(), file)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from .thrift import CutShortError, ThriftError, parse_struct, parse_varint
+
 #: Reads from an offset so many bytes, or up to the end.
 Read = Callable[[int, int], bytes]
 
@@ -271,7 +273,10 @@ def _decode_runs(data: bytes, width: int, count: int) -> list[int]:
     numbers: list[int] = []
     position, length = 0, (width + 7) // 8
     while len(numbers) < count and position < len(data):
-        header, position = _varint(data, position)
+        try:
+            header, position = parse_varint(data, position)
+        except (IndexError, ThriftError):
+            raise PageError("the levels or keys of a page are cut short") from None
         if header & 1:
             groups = header >> 1
             packed = int.from_bytes(data[position : position + groups * width], "little")
@@ -322,9 +327,11 @@ def _read_header(read: Read, offset: int) -> tuple[dict[int, Any], int]:
     for length in (_HEADER_BYTES, _MAX_HEADER_BYTES):
         data = read(offset, length)
         try:
-            header, size = _parse_struct(data, 0, 0)
-        except (IndexError, struct.error):
+            header, size = parse_struct(data)
+        except CutShortError:
             continue
+        except ThriftError:
+            break
         details = header.get({_DATA_PAGE: 5, _DATA_PAGE_V2: 8, _DICTIONARY_PAGE: 7}.get(header.get(1, 0), -1))
         if isinstance(details, dict) and header.get(2, 0) >= 0 and header.get(3, 0) >= 0:
             return {1: 0, **header}, offset + size
@@ -380,73 +387,7 @@ def _skip(schema: list[dict[int, Any]], position: int) -> int:
 
 
 def _parse(data: bytes) -> dict[int, Any]:
-    """A struct of Thrift's compact protocol."""
     try:
-        return _parse_struct(data, 0, 0)[0]
-    except (IndexError, struct.error):
-        raise PageError("its footer, or an index in it, is cut short") from None
-
-
-def _parse_struct(data: bytes, position: int, depth: int) -> tuple[dict[int, Any], int]:
-    """A struct as a dict of its fields by their numbers, and where it ends."""
-    fields: dict[int, Any] = {}
-    number = 0
-    while True:
-        head = data[position]
-        position += 1
-        if not head:
-            return fields, position
-        kind = head & 15
-        if head >> 4:
-            number += head >> 4
-        else:
-            number, position = _zigzag(data, position)
-        if kind in (1, 2):  # a truth value is in the head itself
-            fields[number] = kind == 1
-        else:
-            fields[number], position = _parse_value(data, position, kind, depth)
-
-
-def _parse_value(data: bytes, position: int, kind: int, depth: int) -> tuple[Any, int]:
-    if depth > 20:
-        raise PageError("its footer is damaged")
-    if kind in (1, 2, 3):
-        return data[position], position + 1
-    if kind in (4, 5, 6):
-        return _zigzag(data, position)
-    if kind == 7:
-        return struct.unpack_from("<d", data, position)[0], position + 8
-    if kind == 8:
-        length, position = _varint(data, position)
-        if position + length > len(data):
-            raise IndexError
-        return data[position : position + length], position + length
-    if kind in (9, 10):
-        head = data[position]
-        count, position = (head >> 4, position + 1) if head >> 4 != 15 else _varint(data, position + 1)
-        values = []
-        for _ in range(count):
-            value, position = _parse_value(data, position, head & 15, depth + 1)
-            values.append(value)
-        return values, position
-    if kind == 12:
-        return _parse_struct(data, position, depth + 1)
-    raise PageError("its footer is damaged")
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, position
-        shift += 7
-        if shift > 70:
-            raise PageError("a number is longer than any is")
-
-
-def _zigzag(data: bytes, position: int) -> tuple[int, int]:
-    value, position = _varint(data, position)
-    return value >> 1 ^ -(value & 1), position
+        return parse_struct(data)[0]
+    except ThriftError as error:
+        raise PageError(f"its footer, or an index in it, is damaged: {error}") from None

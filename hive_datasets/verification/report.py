@@ -64,7 +64,11 @@ def write_findings(result: Verification, file: Path) -> int:
 
 def write_usable_mixtures(result: Verification, file: Path) -> int:
     """Write which mixtures can be used, as parquet for ``load_dataset("hive", available_only=FILE)``."""
-    table = result.usable_mixtures()
+    return write_mixture_list(result.usable_mixtures(), file)
+
+
+def write_mixture_list(table: pa.Table, file: Path) -> int:
+    """Write a table of split and mix_id as the list that ``available_only=`` takes; returns how many they are."""
     with written_aside(file) as aside:
         pq.write_table(table, aside, write_page_checksum=True)
     return len(table)
