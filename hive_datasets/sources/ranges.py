@@ -8,7 +8,7 @@ import itertools
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import HiveError, SourceError, SourceNotFoundError, TruncatedSourceError, describe
@@ -142,30 +142,28 @@ class JoinedBytes:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See `Bytes`; raises a `SourceError` if a part that is needed is missing or has changed."""
-        if 0 <= offset < self.size:
-            position = bisect.bisect_right(self.starts, offset) - 1
-            inside = offset - self.starts[position]
-            if inside + length <= self.parts[position].size:  # as nearly always
-                return self._open(position).read_at(inside, length)
-        return self._read(offset, length, lambda part: part.read_at)
+        return self._read(offset, length, is_once=False)
 
     def read_once(self, offset: int, length: int) -> bytes:
         """See `Bytes`; raises as `read_at`."""
-        return self._read(offset, length, lambda part: part.read_once)
+        return self._read(offset, length, is_once=True)
 
-    def _read(self, offset: int, length: int, how: Callable[[Bytes], Callable[[int, int], bytes]]) -> bytes:
+    def _read(self, offset: int, length: int, is_once: bool) -> bytes:
         pieces = []
         end = min(offset + length, self.size)
         while offset < end:
             position = bisect.bisect_right(self.starts, offset) - 1
             inside = offset - self.starts[position]
             wanted = min(end - offset, self.parts[position].size - inside)
-            data = how(self._open(position))(inside, wanted)
+            opened = self._open(position)
+            data = opened.read_once(inside, wanted) if is_once else opened.read_at(inside, wanted)
+            if len(data) == length:  # as nearly always
+                return data
             pieces.append(data)
             offset += len(data)
             if len(data) < wanted:
                 break
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     def find(self, offset: int) -> tuple[int, Part]:
         """Where the part begins that a byte of the run is in, and the part."""
