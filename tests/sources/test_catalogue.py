@@ -1,5 +1,6 @@
 """Metadata paths to files, in copies of the real layouts that differ from the metadata as users' copies do."""
 
+import io
 import os
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from hive_datasets import (
     AmbiguousSourceError,
     HiveError,
     Mixer,
+    SourceError,
     SourceNotFoundError,
     SourceRootError,
+    TruncatedSourceError,
     VariantSourceWarning,
     find_corpus,
     parse_recipe,
@@ -377,3 +380,25 @@ def test_a_root_whose_name_is_not_utf8(corpora, tmp_path, mini, shared, subproce
     command = [sys.executable, "-c", "import sys; from hive_datasets.cli.main import main; sys.exit(main())", "verify"]
     run = subprocess.run([*command, metadata, b"--dataset-paths", os.fsencode(root)], env=subprocess_environment)
     assert run.returncode == 0
+
+
+def test_what_ends_early_is_not_read_as_whole(tmp_path):
+    """Of a tar whose end is missing, since it was listed or before."""
+    with tarfile.open(tmp_path / "AudioSet.tar", "w") as archive:
+        member = tarfile.TarInfo("x/a.flac")
+        member.size = 100_000
+        archive.addfile(member, io.BytesIO(bytes(100_000)))
+    os.truncate(tmp_path / "AudioSet.tar", 50_000)
+    located = Catalogue(parse_roots(tmp_path)).locate("AudioSet/x/a.flac")
+    with pytest.raises(TruncatedSourceError, match="of 100,000 bytes only 49,488 are there"):
+        located.read()
+
+
+def test_a_file_that_may_not_be_read(tmp_path):
+    (tmp_path / "AudioSet" / "x").mkdir(parents=True)
+    (tmp_path / "AudioSet" / "x" / "a.flac").write_bytes(b"1")
+    located = Catalogue(parse_roots(tmp_path)).locate("AudioSet/x/a.flac")
+    assert located.read() == b"1"
+    (tmp_path / "AudioSet" / "x" / "a.flac").unlink()
+    with pytest.raises(SourceError, match="No such file"):
+        located.read()
